@@ -1,1 +1,13 @@
-//! wickie
+//! wickie keeps a Kubernetes cluster at the state that signed Git commits describe, also when it is cut off.
+//!
+//! ```text
+//! source --> store --> render --> plan --> apply --> report
+//! (Git,      (SQLite)  (kustomize, (pure:  (server-  (outbox:
+//!  stick,              substitute, what    side      statuses,
+//!  peer)               decrypt)    to do)  apply)    events)
+//! ```
+//!
+//! One direction: a stage imports only stages before it. `wickie-model` (words) and [`store`] (memory) lie beneath
+//! every stage; `drive` is the only loop.
+
+pub mod store;

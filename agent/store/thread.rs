@@ -1,0 +1,79 @@
+//! The thread that owns the connection, and the handle that everything else holds.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, Transaction};
+use tokio::sync::{mpsc, oneshot};
+
+use super::open::{self, Found};
+use super::{DataDir, StoreError};
+
+type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// A handle on the store; clones speak to the same thread. The thread ends with the last of them.
+#[derive(Clone)]
+pub struct Store {
+    jobs: mpsc::Sender<Job>,
+}
+
+/// How many calls may wait before the next caller does.
+const QUEUE: usize = 64;
+
+impl Store {
+    /// Opens the store of a data directory that the caller has locked. A damaged file is set aside, and its new name
+    /// given back, so that it can be said.
+    pub fn open(dir: &DataDir, now: Timestamp) -> Result<(Self, Option<PathBuf>), StoreError> {
+        let (connection, found) = open::for_writing(&dir.database(), now)?;
+        let aside = match found {
+            Found::Whole => None,
+            Found::SetAside(path) => Some(path),
+        };
+        Ok((Self::on(connection), aside))
+    }
+
+    /// Opens the store for reading alone, beside a running agent or without one.
+    pub fn open_for_reading(dir: &DataDir) -> Result<Self, StoreError> {
+        Ok(Self::on(open::for_reading(&dir.database())?))
+    }
+
+    fn on(mut connection: Connection) -> Self {
+        let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
+        std::thread::spawn(move || {
+            while let Some(job) = queue.blocking_recv() {
+                job(&mut connection);
+            }
+        });
+        Self { jobs }
+    }
+
+    /// Runs `work` on the store's thread and waits for it without blocking the runtime.
+    pub(super) async fn call<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |connection| {
+            // The caller may have been cancelled; the work is done all the same.
+            let _ = answer.send(work(connection));
+        });
+        self.jobs.send(job).await.map_err(|_| StoreError::Closed)?;
+        answered.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Like [`Store::call`], within one transaction that is committed when `work` succeeds and rolled back when it fails.
+    pub(super) async fn transact<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.call(move |connection| {
+            let transaction = connection
+                .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+                .map_err(StoreError::sql("begin a transaction"))?;
+            let done = work(&transaction)?;
+            transaction.commit().map_err(StoreError::sql("commit a transaction"))?;
+            Ok(done)
+        })
+        .await
+    }
+}
