@@ -7,13 +7,24 @@
 //! ([`DataDir::lock`]). Reading beside it is fine.
 //!
 //! Each file here is one concept: [`objects`](self) Git objects, `snapshots`, `resources`, `inventory`, `runs`,
-//! `outbox`. They are `impl` blocks on [`Store`]; rusqlite appears nowhere else.
+//! `events`, `outbox`; `batch` writes what one step of the loop brought into them, together. They are `impl` blocks on [`Store`]; rusqlite appears nowhere else.
 
+mod batch;
 mod data_dir;
 mod error;
+mod events;
 mod open;
+mod outbox;
+mod resources;
+mod runs;
 mod thread;
+mod time;
 
+pub use batch::Batch;
 pub use data_dir::{DataDir, Lock};
 pub use error::StoreError;
+pub use events::EventFilter;
+pub use outbox::{Delivery, Queued, Waiting};
+pub use resources::{Origin, Record};
+pub use runs::{Cause, Changes, Run};
 pub use thread::Store;
