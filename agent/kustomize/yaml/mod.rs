@@ -48,13 +48,9 @@ pub fn documents(file: &str, bytes: &[u8]) -> Result<Vec<Document>, YamlError> {
     trees(file, bytes, Dialect::Kubernetes)?
         .into_iter()
         .map(|tree| {
-            let value = json::to_value(&tree.root)
-                .map_err(|fault| YamlError::new(file, tree.index, tree.line, 1, fault))?;
-            Ok(Document {
-                index: tree.index,
-                line: tree.line,
-                value,
-            })
+            let value =
+                json::to_value(&tree.root).map_err(|fault| YamlError::new(file, tree.index, tree.line, 1, fault))?;
+            Ok(Document { index: tree.index, line: tree.line, value })
         })
         .collect()
 }

@@ -49,19 +49,13 @@ pub(crate) struct Map {
 impl Scalar {
     /// Text that is text, whatever it looks like.
     pub(crate) fn text(text: impl Into<Box<str>>) -> Scalar {
-        Scalar {
-            tag: Tag::Str,
-            text: text.into(),
-        }
+        Scalar { tag: Tag::Str, text: text.into() }
     }
 
     /// Text as it would be read from a file without quotes.
     pub(crate) fn plain(text: impl Into<Box<str>>) -> Scalar {
         let text = text.into();
-        Scalar {
-            tag: super::scalar::plain_tag(&text),
-            text,
-        }
+        Scalar { tag: super::scalar::plain_tag(&text), text }
     }
 }
 
@@ -78,10 +72,7 @@ impl Node {
 
     /// An explicit null.
     pub(crate) fn null() -> Node {
-        Node::Scalar(Scalar {
-            tag: Tag::Null,
-            text: "null".into(),
-        })
+        Node::Scalar(Scalar { tag: Tag::Null, text: "null".into() })
     }
 
     /// Whether this is a null scalar.
@@ -160,8 +151,7 @@ impl Node {
 
     /// The value at the end of `path`, through mappings only.
     pub(crate) fn at_mut(&mut self, path: &[&str]) -> Option<&mut Node> {
-        path.iter()
-            .try_fold(self, |node, key| node.as_map_mut()?.get_mut(key))
+        path.iter().try_fold(self, |node, key| node.as_map_mut()?.get_mut(key))
     }
 }
 
@@ -183,18 +173,12 @@ impl Map {
 
     /// The value under `key`.
     pub(crate) fn get(&self, key: &str) -> Option<&Node> {
-        self.entries
-            .iter()
-            .find(|(name, _)| &**name == key)
-            .map(|(_, value)| value)
+        self.entries.iter().find(|(name, _)| &**name == key).map(|(_, value)| value)
     }
 
     /// The value under `key`.
     pub(crate) fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
-        self.entries
-            .iter_mut()
-            .find(|(name, _)| &**name == key)
-            .map(|(_, value)| value)
+        self.entries.iter_mut().find(|(name, _)| &**name == key).map(|(_, value)| value)
     }
 
     /// Whether there is a member of this name.
@@ -256,8 +240,6 @@ impl IntoIterator for Map {
 
 impl FromIterator<(Box<str>, Node)> for Map {
     fn from_iter<I: IntoIterator<Item = (Box<str>, Node)>>(members: I) -> Map {
-        Map {
-            entries: members.into_iter().collect(),
-        }
+        Map { entries: members.into_iter().collect() }
     }
 }

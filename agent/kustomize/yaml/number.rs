@@ -37,28 +37,15 @@ fn shaped(scientific: &str) -> String {
         };
     };
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    let (sign, mantissa) = mantissa
-        .strip_prefix('-')
-        .map_or(("", mantissa), |rest| ("-", rest));
+    let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |rest| ("-", rest));
     let digits = mantissa.replace('.', "");
     if !(-4..6).contains(&exponent) {
-        let fraction = if digits.len() > 1 {
-            format!(".{}", &digits[1..])
-        } else {
-            String::new()
-        };
+        let fraction = if digits.len() > 1 { format!(".{}", &digits[1..]) } else { String::new() };
         let mark = if exponent < 0 { '-' } else { '+' };
-        return format!(
-            "{sign}{}{fraction}e{mark}{:02}",
-            &digits[..1],
-            exponent.abs()
-        );
+        return format!("{sign}{}{fraction}e{mark}{:02}", &digits[..1], exponent.abs());
     }
     if exponent < 0 {
-        return format!(
-            "{sign}0.{}{digits}",
-            "0".repeat(usize::try_from(-exponent - 1).unwrap_or(0))
-        );
+        return format!("{sign}0.{}{digits}", "0".repeat(usize::try_from(-exponent - 1).unwrap_or(0)));
     }
     let whole = usize::try_from(exponent + 1).unwrap_or(0);
     if whole >= digits.len() {

@@ -123,11 +123,7 @@ fn scalar_text(out: &mut String, text: &str, indent: usize, simple_key: bool) {
         && super::timestamp::parse(text).is_none()
         && !is_base_60(text);
     if text.contains('\n') {
-        if shape.block && !simple_key {
-            literal(out, text, indent + 2)
-        } else {
-            double_quoted(out, text)
-        }
+        if shape.block && !simple_key { literal(out, text, indent + 2) } else { double_quoted(out, text) }
     } else if plain && shape.plain {
         out.push_str(text);
     } else if plain && shape.single {
@@ -146,11 +142,7 @@ struct Shape {
 
 impl Shape {
     fn of(text: &str) -> Shape {
-        let mut shape = Shape {
-            plain: true,
-            single: true,
-            block: !text.is_empty(),
-        };
+        let mut shape = Shape { plain: true, single: true, block: !text.is_empty() };
         shape.plain = !text.starts_with("---") && !text.starts_with("...");
         let (mut before_blank, mut after_space, mut after_break) = (true, false, false);
         let mut rest = text.chars().peekable();
@@ -160,8 +152,9 @@ impl Shape {
             let last = rest.peek().is_none();
             let indicator = if first {
                 match letter {
-                    '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\''
-                    | '"' | '%' | '@' | '`' => true,
+                    '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@' | '`' => {
+                        true
+                    }
                     '?' | ':' | '-' => blank_follows,
                     _ => false,
                 }
@@ -201,8 +194,7 @@ fn is_break(letter: char) -> bool {
 
 /// Tabs are not: go-yaml puts a text with one into double quotes.
 fn is_printable(letter: char) -> bool {
-    matches!(letter, '\n' | ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}')
-        && letter != '\u{feff}'
+    matches!(letter, '\n' | ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}') && letter != '\u{feff}'
 }
 
 /// `1:20` was 80 in YAML 1.1.
@@ -212,9 +204,7 @@ fn is_base_60(text: &str) -> bool {
     let Some(head) = groups.next() else {
         return false;
     };
-    if !head.starts_with(|c: char| c.is_ascii_digit())
-        || !head.chars().all(|c| c.is_ascii_digit() || c == '_')
-    {
+    if !head.starts_with(|c: char| c.is_ascii_digit()) || !head.chars().all(|c| c.is_ascii_digit() || c == '_') {
         return false;
     }
     let groups: Vec<&str> = groups.collect();
@@ -226,12 +216,8 @@ fn is_base_60(text: &str) -> bool {
         [ten, digit] => matches!(ten, b'0'..=b'5') && digit.is_ascii_digit(),
         _ => false,
     };
-    let (tail, fraction) = tail
-        .split_once('.')
-        .map_or((*tail, ""), |(tail, fraction)| (tail, fraction));
-    middle.iter().all(|group| sixty(group))
-        && sixty(tail)
-        && fraction.chars().all(|c| c.is_ascii_digit() || c == '_')
+    let (tail, fraction) = tail.split_once('.').map_or((*tail, ""), |(tail, fraction)| (tail, fraction));
+    middle.iter().all(|group| sixty(group)) && sixty(tail) && fraction.chars().all(|c| c.is_ascii_digit() || c == '_')
 }
 
 fn literal(out: &mut String, text: &str, indent: usize) {
@@ -328,9 +314,7 @@ pub(crate) fn natural(a: &str, b: &str) -> Ordering {
         );
     }
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    natural_order(&a, &b, char::is_alphabetic, |letter| {
-        letter.to_digit(10).map(i64::from)
-    })
+    natural_order(&a, &b, char::is_alphabetic, |letter| letter.to_digit(10).map(i64::from))
 }
 
 fn natural_order<T: Copy + Ord>(
@@ -366,8 +350,5 @@ fn natural_order<T: Copy + Ord>(
         count
     };
     let (x_end, y_end) = (read(a, &mut x_number), read(b, &mut y_number));
-    x_number
-        .cmp(&y_number)
-        .then(x_end.cmp(&y_end))
-        .then(x.cmp(&y))
+    x_number.cmp(&y_number).then(x_end.cmp(&y_end)).then(x.cmp(&y))
 }

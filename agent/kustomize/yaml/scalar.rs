@@ -88,19 +88,10 @@ fn number(text: &str, dialect: Dialect) -> Resolved {
             Dialect::Kustomize => Resolved::Timestamp,
         };
     }
-    let plain: std::borrow::Cow<'_, str> = if text.contains('_') {
-        text.replace('_', "").into()
-    } else {
-        text.into()
-    };
-    integer(&plain).unwrap_or_else(|| {
-        match is_decimal(&plain)
-            .then(|| plain.parse::<f64>().ok())
-            .flatten()
-        {
-            Some(value) if value.is_finite() => Resolved::Float(value),
-            _ => Resolved::Str,
-        }
+    let plain: std::borrow::Cow<'_, str> = if text.contains('_') { text.replace('_', "").into() } else { text.into() };
+    integer(&plain).unwrap_or_else(|| match is_decimal(&plain).then(|| plain.parse::<f64>().ok()).flatten() {
+        Some(value) if value.is_finite() => Resolved::Float(value),
+        _ => Resolved::Str,
     })
 }
 
@@ -173,10 +164,7 @@ mod tests {
         assert_eq!(read("1_000"), Resolved::Int(1000));
         assert_eq!(read("0x1F"), Resolved::Int(31));
         assert_eq!(read("18446744073709551615"), Resolved::UInt(u64::MAX));
-        assert_eq!(
-            read("+18446744073709551615"),
-            Resolved::Float(18446744073709551615.0)
-        );
+        assert_eq!(read("+18446744073709551615"), Resolved::Float(18446744073709551615.0));
         assert_eq!(read("1e3"), Resolved::Float(1000.0));
         assert_eq!(read("1e400"), Resolved::Str);
         assert_eq!(read("1."), Resolved::Float(1.0));
