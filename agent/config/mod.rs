@@ -23,7 +23,6 @@ pub mod secret;
 mod secrets;
 pub mod version_range;
 
-pub(crate) use crds::MANAGED_BY;
 pub use crds::crds;
 pub use declared::{Declared, annotation};
 pub use error::Invalid;
