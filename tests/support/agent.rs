@@ -116,7 +116,8 @@ impl Agent {
     /// When it has ended.
     pub fn rss_bytes(&self) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("a running process has a VmRSS")?;
+        let line =
+            status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("a running process has a VmRSS")?;
         Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
     }
 
@@ -138,7 +139,10 @@ impl Agent {
     /// When it has ended.
     pub fn bytes_written(&self) -> Result<u64> {
         let io = fs::read_to_string(format!("/proc/{}/io", self.pid()))?;
-        let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: ")).context("a running process has write_bytes")?;
+        let line = io
+            .lines()
+            .find_map(|line| line.strip_prefix("write_bytes: "))
+            .context("a running process has write_bytes")?;
         Ok(line.parse()?)
     }
 
@@ -159,7 +163,8 @@ pub fn cli(options: &AgentOptions, args: &[&str]) -> Result<Answered> {
     let mut command = Command::new(&options.binary);
     command.args(args).arg("--data-dir").arg(&options.data_dir).stdin(Stdio::null());
     command.envs(options.env.iter().map(|(key, value)| (key, value)));
-    let Output { status, stdout, stderr } = command.output().with_context(|| format!("run {}", options.binary.display()))?;
+    let Output { status, stdout, stderr } =
+        command.output().with_context(|| format!("run {}", options.binary.display()))?;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Ok(Answered { code: status.code().unwrap_or(-1), stdout: text(stdout), stderr: text(stderr) })
 }

@@ -82,7 +82,9 @@ impl ApiProxy {
     /// Answers the next `count` requests as an API server does that has too much to do.
     pub fn too_many_requests(&self, count: usize, retry_after: u64) {
         let status = r#"{"kind":"Status","apiVersion":"v1","status":"Failure","message":"too many requests","reason":"TooManyRequests","code":429}"#;
-        self.inject(Fault::Answer { status: 429, retry_after: Some(retry_after), body: status.to_owned() }.times(count));
+        self.inject(
+            Fault::Answer { status: 429, retry_after: Some(retry_after), body: status.to_owned() }.times(count),
+        );
     }
 }
 

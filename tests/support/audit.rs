@@ -91,5 +91,8 @@ pub(crate) fn policy() -> Value {
 pub(crate) fn read(file: &Path) -> Result<Vec<AuditEvent>> {
     let text = fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    whole.lines().map(|line| serde_json::from_str(line).with_context(|| format!("not an audit event: {line}"))).collect()
+    whole
+        .lines()
+        .map(|line| serde_json::from_str(line).with_context(|| format!("not an audit event: {line}")))
+        .collect()
 }

@@ -15,13 +15,21 @@ use crate::front::{Answer, Body, Served};
 use crate::repo::isolated;
 
 /// Answers `request` from the repositories in `root`. `user` is who the client has proved to be.
-pub(crate) async fn git_http_backend(root: &Path, user: Option<&str>, settings: &[(&str, &str)], request: Served) -> Answer {
+pub(crate) async fn git_http_backend(
+    root: &Path,
+    user: Option<&str>,
+    settings: &[(&str, &str)],
+    request: Served,
+) -> Answer {
     let (head, body) = request.into_parts();
     let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
     let mut command = Command::from(isolated(&root.join("home")));
     command.arg("http-backend").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command.env("GIT_PROJECT_ROOT", root).env("GIT_HTTP_EXPORT_ALL", "1").env("GATEWAY_INTERFACE", "CGI/1.1");
-    command.env("REQUEST_METHOD", head.method.as_str()).env("REMOTE_ADDR", "127.0.0.1").env("SERVER_PROTOCOL", "HTTP/1.1");
+    command
+        .env("REQUEST_METHOD", head.method.as_str())
+        .env("REMOTE_ADDR", "127.0.0.1")
+        .env("SERVER_PROTOCOL", "HTTP/1.1");
     command.env("PATH_INFO", head.uri.path()).env("QUERY_STRING", head.uri.query().unwrap_or_default());
     for (variable, name) in [
         ("CONTENT_TYPE", "content-type"),

@@ -56,12 +56,21 @@ impl Child {
         if let Some(folder) = command.get_current_dir() {
             guard.current_dir(folder);
         }
-        fs::OpenOptions::new().create(true).append(true).open(log).with_context(|| format!("write {}", log.display()))?;
+        fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(log)
+            .with_context(|| format!("write {}", log.display()))?;
         guard.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut guard = guard.spawn().context("start sh")?;
         let mut line = String::new();
         BufReader::new(guard.stdout.take().expect("stdout is piped")).read_line(&mut line)?;
-        let pid = line.trim().parse().ok().and_then(Pid::from_raw).with_context(|| format!("{name}: no pid from its guard"))?;
+        let pid = line
+            .trim()
+            .parse()
+            .ok()
+            .and_then(Pid::from_raw)
+            .with_context(|| format!("{name}: no pid from its guard"))?;
         Ok(Self { name: name.to_owned(), pid, guard, log: log.to_owned() })
     }
 
@@ -134,7 +143,12 @@ impl Child {
             }
             if start.elapsed() > patience {
                 self.kill9();
-                bail!("{} still ran after {patience:?}; the end of {}:\n{}", self.name, self.log.display(), self.log_tail(30));
+                bail!(
+                    "{} still ran after {patience:?}; the end of {}:\n{}",
+                    self.name,
+                    self.log.display(),
+                    self.log_tail(30)
+                );
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -151,5 +165,11 @@ impl Drop for Child {
 pub(crate) fn sweep_after_exit(folder: &Path) -> Result<std::process::Child> {
     const SWEEP: &str = r#"read -r _; sleep 1; rm -rf "$1/etcd"; [ -e "$1/keep" ] || rm -rf "$1""#;
     let args: [OsString; 4] = ["-c".into(), SWEEP.into(), "sweep".into(), folder.into()];
-    Command::new("sh").args(args).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("start sh")
+    Command::new("sh")
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("start sh")
 }

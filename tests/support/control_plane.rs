@@ -105,7 +105,11 @@ impl ControlPlane {
         let (etcd_port, peer_port, api_port) = (Port::free()?, Port::free()?, Port::free()?);
         let authority = Authority::new("wickie test cluster")?;
         let admin = authority.client("admin", &["system:masters"])?;
-        let etcd = Child::spawn("etcd", &etcd_command(&programs.etcd, &folder, &etcd_port, &peer_port), &folder.join("etcd.log"))?;
+        let etcd = Child::spawn(
+            "etcd",
+            &etcd_command(&programs.etcd, &folder, &etcd_port, &peer_port),
+            &folder.join("etcd.log"),
+        )?;
         let api_command = api_command(&programs, &options, &folder, &authority, &api_port, &etcd_port)?;
         let mut started = Self {
             helpers: Mutex::default(),
@@ -162,9 +166,13 @@ impl ControlPlane {
     /// When it does not.
     pub async fn kubeconfig_for_service_account(&self, namespace: &str, name: &str) -> Result<PathBuf> {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client().await, namespace);
-        let wish = TokenRequest { spec: Some(TokenRequestSpec { expiration_seconds: Some(7200), ..Default::default() }), ..Default::default() };
+        let wish = TokenRequest {
+            spec: Some(TokenRequestSpec { expiration_seconds: Some(7200), ..Default::default() }),
+            ..Default::default()
+        };
         let answer = accounts.create_token_request(name, &PostParams::default(), &wish).await?;
-        let token = answer.status.and_then(|status| status.token).context("a token request is answered with a token")?;
+        let token =
+            answer.status.and_then(|status| status.token).context("a token request is answered with a token")?;
         let file = self.folder.join(format!("{namespace}-{name}.kubeconfig"));
         kubeconfig::write(&file, &kubeconfig::text(&self.url(), Some(&self.authority.pem()), &Proof::Token(&token)))?;
         Ok(file)
@@ -185,7 +193,8 @@ impl ControlPlane {
     pub async fn namespace(&self, name: &str) -> Result<String> {
         let name = format!("{name}-{:06x}", fastrand::u32(..0x0100_0000));
         let namespaces: Api<Namespace> = Api::all(self.client().await);
-        let wish = Namespace { metadata: ObjectMeta { name: Some(name.clone()), ..Default::default() }, ..Default::default() };
+        let wish =
+            Namespace { metadata: ObjectMeta { name: Some(name.clone()), ..Default::default() }, ..Default::default() };
         namespaces.create(&PostParams::default(), &wish).await?;
         Ok(name)
     }
@@ -270,7 +279,8 @@ impl ControlPlane {
     /// etcd's own JSON gateway.
     async fn ask_etcd(&self, verb: &str, body: &Value) -> Result<Value> {
         let stream = tokio::net::TcpStream::connect(self.ports.etcd.addr()).await?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream)).await?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream)).await?;
         let driver = tokio::spawn(connection);
         let body = http_body_util::Full::new(bytes::Bytes::from(body.to_string()));
         let request = hyper::Request::post(format!("/v3/kv/{verb}")).header("host", "etcd").body(body)?;
@@ -284,7 +294,10 @@ impl ControlPlane {
 
     fn write_kubeconfig(&self, name: &str, identity: &Identity) -> Result<PathBuf> {
         let file = self.folder.join(format!("{name}.kubeconfig"));
-        kubeconfig::write(&file, &kubeconfig::text(&self.url(), Some(&self.authority.pem()), &Proof::Certificate(identity)))?;
+        kubeconfig::write(
+            &file,
+            &kubeconfig::text(&self.url(), Some(&self.authority.pem()), &Proof::Certificate(identity)),
+        )?;
         Ok(file)
     }
 
@@ -306,7 +319,11 @@ impl ControlPlane {
             let kubeconfig = self.kubeconfig_for("kwok", &["system:masters"])?;
             let server = self.port()?;
             let mut command = Command::new(program);
-            command.arg(flag("kubeconfig", &kubeconfig)).arg("--manage-all-nodes=true").arg("--node-ip=127.0.0.1");
+            command
+                .arg(flag("kubeconfig", &kubeconfig))
+                .arg(flag("config", &parts::module(&parts::KWOK).join("stages.yaml")))
+                .arg("--manage-all-nodes=true")
+                .arg("--node-ip=127.0.0.1");
             command.arg("--cidr=10.1.0.0/16").arg(format!("--server-address=127.0.0.1:{server}"));
             command.current_dir(self.folder.path()).env("HOME", self.folder.path());
             commands.push(("kwok", command));
@@ -384,7 +401,11 @@ impl Programs {
 fn etcd_command(program: &Path, folder: &Path, client: &Port, peer: &Port) -> Command {
     let (client, peer) = (format!("http://{}", client.addr()), format!("http://{}", peer.addr()));
     let mut command = Command::new(program);
-    command.arg("--name=bench").arg(flag("data-dir", &folder.join("etcd"))).arg("--unsafe-no-fsync").arg("--log-level=warn");
+    command
+        .arg("--name=bench")
+        .arg(flag("data-dir", &folder.join("etcd")))
+        .arg("--unsafe-no-fsync")
+        .arg("--log-level=warn");
     command.arg(format!("--listen-client-urls={client}")).arg(format!("--advertise-client-urls={client}"));
     command.arg(format!("--listen-peer-urls={peer}")).arg(format!("--initial-advertise-peer-urls={peer}"));
     command.arg(format!("--initial-cluster=bench={peer}"));
@@ -392,7 +413,14 @@ fn etcd_command(program: &Path, folder: &Path, client: &Port, peer: &Port) -> Co
 }
 
 /// Writes what the API server reads, and says how it is started.
-fn api_command(programs: &Programs, options: &Options, folder: &Path, authority: &Authority, api: &Port, etcd: &Port) -> Result<Command> {
+fn api_command(
+    programs: &Programs,
+    options: &Options,
+    folder: &Path,
+    authority: &Authority,
+    api: &Port,
+    etcd: &Port,
+) -> Result<Command> {
     let names = ["127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "10.0.0.1"];
     let identity = authority.server(&names)?;
     let (private, public) = tls::token_keys()?;
@@ -411,8 +439,14 @@ fn api_command(programs: &Programs, options: &Options, folder: &Path, authority:
     }
     let mut command = Command::new(&programs.api);
     command.arg(format!("--etcd-servers=http://{}", etcd.addr())).arg(format!("--secure-port={}", api.number()));
-    command.arg("--bind-address=127.0.0.1").arg("--service-cluster-ip-range=10.0.0.0/16").arg("--authorization-mode=RBAC");
-    command.arg("--service-account-issuer=https://kubernetes.default.svc").arg("--allow-privileged=true").arg("--profiling=false");
+    command
+        .arg("--bind-address=127.0.0.1")
+        .arg("--service-cluster-ip-range=10.0.0.0/16")
+        .arg("--authorization-mode=RBAC");
+    command
+        .arg("--service-account-issuer=https://kubernetes.default.svc")
+        .arg("--allow-privileged=true")
+        .arg("--profiling=false");
     command.arg("--endpoint-reconciler-type=none").arg("--audit-log-mode=blocking");
     for (name, file) in [
         ("tls-cert-file", "api.pem"),

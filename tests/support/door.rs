@@ -36,8 +36,11 @@ impl Door {
         let addr = port.addr();
         let (orders, inbox) = unbounded_channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start a runtime")?;
-        // Listening before this returns: whoever has the address can connect.
-        let listener = runtime.block_on(async { port.listen() })?;
+        // Listening before this returns: whoever has the address can connect. Entered, not blocked on: the caller may be in a runtime.
+        let listener = {
+            let _entered = runtime.enter();
+            port.listen()?
+        };
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || runtime.block_on(keep(port, listener, inbox, serve)))

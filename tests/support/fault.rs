@@ -158,7 +158,11 @@ impl From<Fault> for Rule {
 
 impl fmt::Debug for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rule").field("fault", &self.fault).field("skip", &self.skip).field("left", &self.left).finish_non_exhaustive()
+        f.debug_struct("Rule")
+            .field("fault", &self.fault)
+            .field("skip", &self.skip)
+            .field("left", &self.left)
+            .finish_non_exhaustive()
     }
 }
 

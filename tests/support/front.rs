@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use bytes::Bytes;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, BodyStream, Full, StreamBody};
+use hyper::body::{Body as _, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -145,7 +146,8 @@ impl Front {
         matches: impl Fn(&Request) -> bool + Send + 'static,
         action: impl FnOnce() + Send + 'static,
     ) {
-        let hook = Hook { when, matches: Box::new(matches), skip: nth.saturating_sub(1), action: Some(Box::new(action)) };
+        let hook =
+            Hook { when, matches: Box::new(matches), skip: nth.saturating_sub(1), action: Some(Box::new(action)) };
         lock(&self.shared.hooks).push(hook);
     }
 
@@ -184,17 +186,23 @@ impl Front {
 #[derive(Clone)]
 pub(crate) struct Record {
     shared: Arc<Shared>,
-    number: usize,
-    at: Instant,
+    /// As it was when the request came.
+    entry: Request,
 }
 
 impl Record {
     pub(crate) fn write(&self, change: impl FnOnce(&mut Request)) {
         // Not there, or another's, once the log was emptied.
         let mut log = lock(&self.shared.log);
-        if let Some(entry) = log.iter_mut().find(|entry| entry.number == self.number && entry.at == self.at) {
+        if let Some(entry) = log.get_mut(self.entry.number).filter(|entry| entry.at == self.entry.at) {
             change(entry);
         }
+    }
+
+    fn read(&self) -> Request {
+        let mut now = self.entry.clone();
+        self.write(|entry| now = entry.clone());
+        now
     }
 
     pub(crate) fn end(&self) {
@@ -219,7 +227,9 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, shared: Arc<Sha
 
 /// One request: logged, struck or served, its answer shaped.
 async fn answer(request: hyper::Request<Incoming>, shared: Arc<Shared>, handler: Handler) -> Answer {
-    let (record, entry) = enter(&request, &shared);
+    let record = enter(&request, &shared);
+    let request = counted(request, &record).await?;
+    let entry = record.read();
     run_hooks(&shared, When::Before, &entry);
     let fault = lock(&shared.rules).iter_mut().find_map(|rule| rule.strikes(&entry).then(|| rule.fault.clone()));
     record.write(|entry| entry.fault.clone_from(&fault));
@@ -228,7 +238,7 @@ async fn answer(request: hyper::Request<Incoming>, shared: Arc<Shared>, handler:
         Some(Fault::Redirect(to)) => redirect(to, &entry),
         Some(Fault::Stall) => std::future::pending().await,
         Some(Fault::Refuse) => anyhow::bail!("refused on order"),
-        _ => handler(counted(request, &record)).await,
+        _ => handler(request).await,
     };
     run_hooks(&shared, When::After, &entry);
     if fault == Some(Fault::Lose) {
@@ -239,7 +249,7 @@ async fn answer(request: hyper::Request<Incoming>, shared: Arc<Shared>, handler:
     Ok(response.map(|body| shape::body(body, fault, record)))
 }
 
-fn enter(request: &hyper::Request<Incoming>, shared: &Arc<Shared>) -> (Record, Request) {
+fn enter(request: &hyper::Request<Incoming>, shared: &Arc<Shared>) -> Record {
     let headers: Vec<(String, String)> = request
         .headers()
         .iter()
@@ -263,31 +273,41 @@ fn enter(request: &hyper::Request<Incoming>, shared: &Arc<Shared>) -> (Record, R
     };
     entry.user_agent = entry.header("user-agent").unwrap_or_default().to_owned();
     log.push(entry.clone());
-    (Record { shared: shared.clone(), number: entry.number, at: entry.at }, entry)
+    Record { shared: shared.clone(), entry }
 }
 
 fn run_hooks(shared: &Shared, when: When, entry: &Request) {
     // Outside the lock: an action may look at the front.
-    let due: Vec<_> = lock(&shared.hooks).iter_mut().filter(|hook| hook.when == when).filter_map(|hook| hook.due(entry)).collect();
+    let due: Vec<_> =
+        lock(&shared.hooks).iter_mut().filter(|hook| hook.when == when).filter_map(|hook| hook.due(entry)).collect();
     for action in due {
         action();
     }
 }
 
-fn counted(request: hyper::Request<Incoming>, record: &Record) -> Served {
+/// The request with its body counted. Waits for the first piece of the body: rules and hooks may look at it.
+async fn counted(request: hyper::Request<Incoming>, record: &Record) -> Result<Served> {
+    let (head, mut body) = request.into_parts();
+    let first = if body.is_end_stream() { None } else { body.frame().await.transpose()? };
+    if let Some(data) = first.as_ref().and_then(Frame::data_ref) {
+        count(record, data);
+    }
     let record = record.clone();
-    request.map(|body| {
-        let counted = body.map_frame(move |frame| {
-            let data = frame.data_ref().map_or(&[][..], |data| data);
-            record.write(|entry| {
-                entry.request_bytes += data.len() as u64;
-                let room = BODY_START.saturating_sub(entry.body_start.len());
-                entry.body_start.extend_from_slice(&data[..room.min(data.len())]);
-            });
-            frame
-        });
-        counted.map_err(anyhow::Error::from).boxed_unsync()
-    })
+    let rest = BodyStream::new(body.map_err(anyhow::Error::from)).inspect_ok(move |frame| {
+        if let Some(data) = frame.data_ref() {
+            count(&record, data);
+        }
+    });
+    let frames = stream::iter(first.map(Ok)).chain(rest);
+    Ok(hyper::Request::from_parts(head, StreamBody::new(frames).boxed_unsync()))
+}
+
+fn count(record: &Record, data: &Bytes) {
+    record.write(|entry| {
+        entry.request_bytes += data.len() as u64;
+        let room = BODY_START.saturating_sub(entry.body_start.len());
+        entry.body_start.extend_from_slice(&data[..room.min(data.len())]);
+    });
 }
 
 fn refusal(status: u16, retry_after: Option<u64>, body: &str) -> Answer {

@@ -72,7 +72,12 @@ impl GitServer {
         let auth = Arc::new(Mutex::new(options.auth));
         let (root, check) = (Arc::new(root.to_owned()), auth.clone());
         let front = Front::start("git server", authority.as_ref(), move |request| {
-            let given = request.headers().get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+            let given = request
+                .headers()
+                .get("authorization")
+                .and_then(|value| value.to_str().ok())
+                .unwrap_or_default()
+                .to_owned();
             let demanded = demanded(&lock(&check), &given);
             let root = root.clone();
             async move {
@@ -126,7 +131,9 @@ const LS_REFS: &[u8] = b"command=ls-refs";
 fn demanded(auth: &Auth, given: &str) -> Option<&'static str> {
     let (want, scheme) = match auth {
         Auth::Open => return None,
-        Auth::Basic { user, password } => (format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}"))), "Basic realm=\"git\""),
+        Auth::Basic { user, password } => {
+            (format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}"))), "Basic realm=\"git\"")
+        }
         Auth::Bearer(token) => (format!("Bearer {token}"), "Bearer realm=\"git\""),
     };
     (given != want).then_some(scheme)

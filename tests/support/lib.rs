@@ -16,33 +16,33 @@
 //! Servers and children run on threads and processes of their own: a test may block, and its runtime may be a `current_thread` one.
 //! Every child dies with the test process, also when that is killed with SIGKILL: see [`child`].
 
-pub mod parts;
+pub mod audit;
 pub mod control_plane;
 pub mod kubeconfig;
 pub mod metrics;
-pub mod audit;
+pub mod parts;
 
+pub mod manifests;
 pub mod repo;
 pub mod signer;
-pub mod manifests;
 
+pub mod api_proxy;
+mod cgi;
 mod door;
 pub mod fault;
 pub mod front;
-mod shape;
 pub mod git_server;
-mod cgi;
-pub mod api_proxy;
 pub mod receiver;
 pub mod relay;
+mod shape;
 
 pub mod agent;
 
 pub mod child;
-pub mod port;
-pub mod tls;
 pub mod need;
+pub mod port;
 pub mod scratch;
+pub mod tls;
 pub mod wait;
 
 pub use agent::{Agent, AgentOptions};

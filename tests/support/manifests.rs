@@ -32,7 +32,12 @@ fn service(name: &str, namespace: Option<&str>) -> String {
     let mut text = head("v1", "Service", name, namespace);
     let _ = write!(text, "spec:\n  clusterIP: None\n  selector:\n    app.kubernetes.io/name: {name}\n  ports:\n");
     for port in 0..9 {
-        let _ = write!(text, "    - name: port-{port}\n      port: {}\n      targetPort: {}\n      protocol: TCP\n", 8000 + port, 9000 + port);
+        let _ = write!(
+            text,
+            "    - name: port-{port}\n      port: {}\n      targetPort: {}\n      protocol: TCP\n",
+            8000 + port,
+            9000 + port
+        );
     }
     text
 }

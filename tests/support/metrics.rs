@@ -26,7 +26,8 @@ impl Metrics {
     /// Names the line that it is not.
     pub fn parse(text: &str) -> Result<Self> {
         let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let series = lines.map(|line| series(line).with_context(|| format!("not a metric: {line}"))).collect::<Result<_>>()?;
+        let series =
+            lines.map(|line| series(line).with_context(|| format!("not a metric: {line}"))).collect::<Result<_>>()?;
         Ok(Self { series })
     }
 
@@ -37,7 +38,9 @@ impl Metrics {
 
     /// The sum over the series of this name that carry all these labels.
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        let fits = |series: &&Series| series.name == name && labels.iter().all(|(key, value)| series.label(key) == Some(value));
+        let fits = |series: &&Series| {
+            series.name == name && labels.iter().all(|(key, value)| series.label(key) == Some(value))
+        };
         self.series.iter().filter(fits).map(|series| series.value).sum()
     }
 

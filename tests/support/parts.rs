@@ -100,7 +100,11 @@ pub fn find(part: &Part) -> Result<PathBuf> {
         if part.versions.iter().any(|fits| version.starts_with(fits)) {
             return Ok(found);
         }
-        passed_over.push_str(&format!("\n  ({} was passed over: it says {version:?}, wanted is {:?})", found.display(), part.versions));
+        passed_over.push_str(&format!(
+            "\n  ({} was passed over: it says {version:?}, wanted is {:?})",
+            found.display(),
+            part.versions
+        ));
     }
     let folder = cache()?.join(format!("{}-{}", part.folder, key(part)?));
     let file = folder.join(part.program);
@@ -134,7 +138,8 @@ pub fn cache() -> Result<PathBuf> {
     Ok(root.join("control-plane"))
 }
 
-fn module(part: &Part) -> PathBuf {
+/// The folder of its go.mod.
+pub(crate) fn module(part: &Part) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../control-plane").join(part.folder)
 }
 
@@ -169,7 +174,15 @@ fn build(part: &Part, go: &Path, folder: &Path) -> Result<()> {
     }
     let unfinished = folder.join(format!("{}.unfinished", part.program));
     let mut command = Command::new(go);
-    command.arg("-C").arg(module(part)).args(["build", "-trimpath", "-buildvcs=false", "-mod=readonly", "-tags", part.tags, "-ldflags"]);
+    command.arg("-C").arg(module(part)).args([
+        "build",
+        "-trimpath",
+        "-buildvcs=false",
+        "-mod=readonly",
+        "-tags",
+        part.tags,
+        "-ldflags",
+    ]);
     command.arg(part.ldflags).arg("-o").arg(&unfinished).arg(part.package);
     command.env("CGO_ENABLED", "0").env("GOWORK", "off").env_remove("GOFLAGS").env_remove("GOOS").env_remove("GOARCH");
     say(&format!("building {} with Go, once, about {} ...", part.program, part.takes));

@@ -43,7 +43,9 @@ impl Delivery {
 
     /// Whether `X-Signature: sha256=...` is the HMAC of the body under `key`, as Flux's `generic-hmac` Provider sends it.
     pub fn signed_with(&self, key: &[u8]) -> bool {
-        let Some(given) = self.header("x-signature").and_then(|value| value.strip_prefix("sha256=")) else { return false };
+        let Some(given) = self.header("x-signature").and_then(|value| value.strip_prefix("sha256=")) else {
+            return false;
+        };
         let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
         mac.update(&self.body);
         let want: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -83,8 +85,14 @@ impl Receiver {
                 let (head, body) = request.into_parts();
                 let body = body.collect().await?.to_bytes();
                 let headers = head.headers.iter();
-                let headers = headers.map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
-                lock(&list).push(Delivery { at: Instant::now(), uri: head.uri.to_string(), headers: headers.collect(), body });
+                let headers = headers
+                    .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
+                lock(&list).push(Delivery {
+                    at: Instant::now(),
+                    uri: head.uri.to_string(),
+                    headers: headers.collect(),
+                    body,
+                });
                 Ok(hyper::Response::new(text("ok\n")))
             }
         })?;

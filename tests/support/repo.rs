@@ -132,7 +132,10 @@ impl Repo {
     /// When git or the signer fails.
     pub fn tag(&self, name: &str, target: &str, message: &str, signer: &Signer) -> Result<String> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is past 1970")?.as_secs();
-        let mut bytes = format!("object {target}\ntype commit\ntag {name}\ntagger Ada <ada@example.com> {now} +0000\n\n{message}\n").into_bytes();
+        let mut bytes = format!(
+            "object {target}\ntype commit\ntag {name}\ntagger Ada <ada@example.com> {now} +0000\n\n{message}\n"
+        )
+        .into_bytes();
         if let Some(signature) = signer.sign(&bytes)? {
             bytes.extend_from_slice(signature.trim_end().as_bytes());
             bytes.push(b'\n');
@@ -201,7 +204,11 @@ impl Repo {
 
     fn command(&self) -> Command {
         let mut command = isolated(&self.home);
-        command.env("GIT_DIR", &self.bare).env("GIT_WORK_TREE", &self.work).env("GIT_INDEX_FILE", &self.index).current_dir(&self.work);
+        command
+            .env("GIT_DIR", &self.bare)
+            .env("GIT_WORK_TREE", &self.work)
+            .env("GIT_INDEX_FILE", &self.index)
+            .current_dir(&self.work);
         command
     }
 }
@@ -256,6 +263,11 @@ fn run(mut command: Command, input: &[u8]) -> Result<Vec<u8>> {
     child.stdin.take().context("stdin is piped")?.write_all(input)?;
     let output = child.wait_with_output()?;
     let arguments: Vec<_> = command.get_args().map(|argument| argument.to_string_lossy()).collect();
-    ensure!(output.status.success(), "git {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim_end());
+    ensure!(
+        output.status.success(),
+        "git {}: {}",
+        arguments.join(" "),
+        String::from_utf8_lossy(&output.stderr).trim_end()
+    );
     Ok(output.stdout)
 }

@@ -88,7 +88,9 @@ impl Shape {
 
 /// `piece` begins at byte `start` of the body.
 fn corrupted(piece: Bytes, offset: u64, start: u64) -> Bytes {
-    let Some(index) = offset.checked_sub(start).and_then(|index| usize::try_from(index).ok()).filter(|index| *index < piece.len()) else {
+    let Some(index) =
+        offset.checked_sub(start).and_then(|index| usize::try_from(index).ok()).filter(|index| *index < piece.len())
+    else {
         return piece;
     };
     let mut bytes = piece.to_vec();

@@ -6,6 +6,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
@@ -40,7 +41,7 @@ impl Signer {
 /// An ed25519 key. The same name always gives the same key: a fixture can name it, and it is a secret to nobody.
 #[derive(Clone, Debug)]
 pub struct SshKey {
-    key: PrivateKey,
+    key: Arc<PrivateKey>,
 }
 
 impl SshKey {
@@ -51,7 +52,7 @@ impl SshKey {
     pub fn named(name: &str) -> Self {
         let seed: [u8; 32] = Sha256::digest(format!("wickie test key {name}")).into();
         let pair = KeypairData::from(Ed25519Keypair::from_seed(&seed));
-        Self { key: PrivateKey::new(pair, name).expect("any 32 bytes are an ed25519 key") }
+        Self { key: Arc::new(PrivateKey::new(pair, name).expect("any 32 bytes are an ed25519 key")) }
     }
 
     /// `ssh-ed25519 AAAA... name`.
@@ -116,7 +117,10 @@ impl PgpKey {
         std::fs::set_permissions(home, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
         gpg(home, &["--quick-gen-key", user, "ed25519", "sign", expires], b"")?;
         let list = String::from_utf8(gpg(home, &["--with-colons", "--list-secret-keys", user], b"")?)?;
-        let line = list.lines().filter(|line| line.starts_with("fpr:")).next_back().context("gpg lists the key that it made")?;
+        let line = list
+            .lines()
+            .rfind(|line| line.starts_with("fpr:"))
+            .context("gpg lists the key that it made")?;
         let fingerprint = line.split(':').nth(9).context("a fingerprint is the tenth field")?.to_owned();
         Ok(Self { home: home.to_owned(), fingerprint })
     }
@@ -159,7 +163,15 @@ impl PgpKey {
 
 fn gpg(home: &Path, arguments: &[&str], input: &[u8]) -> Result<Vec<u8>> {
     let mut command = Command::new("gpg");
-    command.arg("--homedir").arg(home).args(["--batch", "--yes", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""]);
+    command.arg("--homedir").arg(home).args([
+        "--batch",
+        "--yes",
+        "--quiet",
+        "--pinentry-mode",
+        "loopback",
+        "--passphrase",
+        "",
+    ]);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().context("run gpg")?;
     child.stdin.take().context("stdin is piped")?.write_all(input)?;

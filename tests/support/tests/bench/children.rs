@@ -36,9 +36,8 @@ async fn a_child_that_ends_early_is_named_with_the_end_of_its_log() {
     assert!(text.contains("the thing ended with code 3") && text.contains("the reason"), "{text}");
 }
 
-/// The other side of the next test: a process that starts a child and never ends by itself.
+/// Nothing by itself. The next test starts this binary with a variable set, and then it is a process that starts a child and waits.
 #[test]
-#[ignore = "started by sigkill_of_the_test_process_takes_its_children_along"]
 fn starts_a_child_and_waits() {
     let Ok(log) = std::env::var("BENCH_CHILD_LOG") else { return };
     let mut command = Command::new("sleep");
@@ -52,7 +51,7 @@ fn starts_a_child_and_waits() {
 async fn sigkill_of_the_test_process_takes_its_children_along() {
     let scratch = Scratch::new("child");
     let mut parent = Command::new(std::env::current_exe().expect("a test has a binary"))
-        .args(["--ignored", "--exact", "--nocapture", "children::starts_a_child_and_waits"])
+        .args(["--exact", "--nocapture", "children::starts_a_child_and_waits"])
         .env("BENCH_CHILD_LOG", scratch.join("log"))
         .stdout(Stdio::piped())
         .spawn()

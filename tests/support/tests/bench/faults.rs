@@ -59,9 +59,14 @@ async fn hooks_run_at_their_request_before_or_after_it_was_served() {
     let (before, after) = (Arc::new(AtomicUsize::new(9)), Arc::new(AtomicUsize::new(9)));
     for (when, seen) in [(When::Before, before.clone()), (When::After, after.clone())] {
         let inner = Arc::downgrade(&receiver);
-        receiver.at_request(2, when, |request| request.path == "/a", move || {
-            seen.store(inner.upgrade().map_or(0, |receiver| receiver.deliveries().len()), Ordering::SeqCst);
-        });
+        receiver.at_request(
+            2,
+            when,
+            |request| request.path == "/a",
+            move || {
+                seen.store(inner.upgrade().map_or(0, |receiver| receiver.deliveries().len()), Ordering::SeqCst);
+            },
+        );
     }
     for path in ["/a", "/b", "/a", "/a"] {
         get(&receiver, path, LONG).await;

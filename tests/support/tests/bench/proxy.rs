@@ -18,7 +18,8 @@ async fn requests_pass_and_are_counted_and_watches_stream() {
     let control_plane = ControlPlane::shared().await;
     let namespace = control_plane.namespace("proxy").await.expect("a namespace");
     for tls in [false, true] {
-        let proxy = ApiProxy::start_with(control_plane, &ApiProxyOptions { tls, ..Default::default() }).expect("starts");
+        let proxy =
+            ApiProxy::start_with(control_plane, &ApiProxyOptions { tls, ..Default::default() }).expect("starts");
         let client = kubeconfig::client(&proxy.kubeconfig()).await.expect("a client");
         let maps: Api<ConfigMap> = Api::namespaced(client, &namespace);
         let mut watch = maps.watch(&WatchParams::default(), "0").await.expect("watches").boxed();
@@ -50,10 +51,14 @@ async fn too_many_requests_and_a_lost_answer() {
     let client = kubeconfig::client(&proxy.kubeconfig()).await.expect("a client");
     let maps: Api<ConfigMap> = Api::namespaced(client, &namespace);
     proxy.inject(Fault::Refuse.once());
-    maps.patch("before", &PatchParams::apply("bench"), &Patch::Apply(config_map("before", "1"))).await.expect_err("broken");
+    maps.patch("before", &PatchParams::apply("bench"), &Patch::Apply(config_map("before", "1")))
+        .await
+        .expect_err("broken");
     assert!(direct.get_opt("before").await.expect("answers").is_none());
     proxy.inject(Fault::Lose.once());
-    maps.patch("after", &PatchParams::apply("bench"), &Patch::Apply(config_map("after", "1"))).await.expect_err("broken");
+    maps.patch("after", &PatchParams::apply("bench"), &Patch::Apply(config_map("after", "1")))
+        .await
+        .expect_err("broken");
     assert!(direct.get_opt("after").await.expect("answers").is_some(), "served, though its answer was lost");
     proxy.down();
     maps.get("after").await.expect_err("refused");

@@ -28,7 +28,8 @@ async fn it_keeps_order_and_headers_and_what_it_refused_was_not_taken() {
     assert_eq!(post(&receiver, r#"{"id":3}"#, "").await, None);
     receiver.up();
     assert_eq!(post(&receiver, r#"{"id":2}"#, "").await, Some(200));
-    let ids: Vec<_> = receiver.deliveries().iter().map(|delivery| delivery.json().expect("JSON")["id"].clone()).collect();
+    let ids: Vec<_> =
+        receiver.deliveries().iter().map(|delivery| delivery.json().expect("JSON")["id"].clone()).collect();
     assert_eq!(ids, [1, 2, 2], "what was lost on its way back was taken");
     let first = &receiver.deliveries()[0];
     assert!(first.signed_with(b"key") && !first.signed_with(b"other"));
