@@ -10,4 +10,5 @@
 //! One direction: a stage imports only stages before it. `wickie-model` (words) and [`store`] (memory) lie beneath
 //! every stage; `drive` is the only loop.
 
+pub mod config;
 pub mod store;

@@ -26,5 +26,5 @@ pub use error::StoreError;
 pub use events::EventFilter;
 pub use outbox::{Delivery, Queued, Waiting};
 pub use resources::{Origin, Record};
-pub use runs::{Cause, Changes, Run};
+pub use runs::{Changes, Run};
 pub use thread::Store;

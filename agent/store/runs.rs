@@ -1,74 +1,14 @@
 //! Table `run`: how each run of a Kustomization ended, the newest of each kept.
 
-use std::str::FromStr;
-
 use jiff::Timestamp;
 use rusqlite::{Row, Transaction, params};
 use serde::{Deserialize, Serialize};
-use wickie_model::ResourceName;
+use wickie_model::{Cause, ResourceName};
 
 use super::{Store, StoreError, time};
 
 /// How many runs are kept of each Kustomization.
 const KEPT: i64 = 100;
-
-/// What set a run off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Cause {
-    /// The source has a new revision.
-    Revision,
-    /// The Kustomization's own spec changed.
-    Spec,
-    /// An object in the cluster is no longer as it was applied.
-    Drift,
-    /// Somebody asked.
-    Request,
-    /// The interval was over.
-    Interval,
-    /// The run before failed.
-    Retry,
-    /// What it depends on became ready.
-    Dependency,
-    /// The agent started.
-    Start,
-}
-
-impl Cause {
-    /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::Revision,
-        Self::Spec,
-        Self::Drift,
-        Self::Request,
-        Self::Interval,
-        Self::Retry,
-        Self::Dependency,
-        Self::Start,
-    ];
-
-    /// Its name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Revision => "revision",
-            Self::Spec => "spec",
-            Self::Drift => "drift",
-            Self::Request => "request",
-            Self::Interval => "interval",
-            Self::Retry => "retry",
-            Self::Dependency => "dependency",
-            Self::Start => "start",
-        }
-    }
-}
-
-impl FromStr for Cause {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        Self::ALL.into_iter().find(|cause| cause.as_str() == text).ok_or(())
-    }
-}
 
 /// What a run did to how many objects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
