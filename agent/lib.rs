@@ -11,4 +11,5 @@
 //! every stage; `drive` is the only loop.
 
 pub mod config;
+pub mod report;
 pub mod store;
