@@ -12,4 +12,6 @@
 
 pub mod cluster;
 pub mod config;
+pub mod report;
+pub mod store;
 pub mod store;

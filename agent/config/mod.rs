@@ -19,6 +19,7 @@ pub mod git;
 mod git_repository;
 mod kustomization;
 mod node;
+pub mod notification;
 pub mod secret;
 mod secrets;
 pub mod version_range;

@@ -74,11 +74,10 @@ mod tests {
 
     use jiff::Timestamp;
     use serde_json::json;
-    use wickie_model::{Digest, ResourceName, Severity};
+    use wickie_model::{Cause, Digest, ResourceName, Severity};
 
     use super::*;
     use crate::store::{Changes, DataDir, EventFilter, Origin};
-    use wickie_model::Cause;
 
     fn shop() -> Resource {
         Resource::new(ResourceKind::Kustomization, ResourceName::new("flux-system", "shop"))

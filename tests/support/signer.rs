@@ -117,10 +117,7 @@ impl PgpKey {
         std::fs::set_permissions(home, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
         gpg(home, &["--quick-gen-key", user, "ed25519", "sign", expires], b"")?;
         let list = String::from_utf8(gpg(home, &["--with-colons", "--list-secret-keys", user], b"")?)?;
-        let line = list
-            .lines()
-            .rfind(|line| line.starts_with("fpr:"))
-            .context("gpg lists the key that it made")?;
+        let line = list.lines().rfind(|line| line.starts_with("fpr:")).context("gpg lists the key that it made")?;
         let fingerprint = line.split(':').nth(9).context("a fingerprint is the tenth field")?.to_owned();
         Ok(Self { home: home.to_owned(), fingerprint })
     }
