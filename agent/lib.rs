@@ -14,4 +14,3 @@ pub mod cluster;
 pub mod config;
 pub mod report;
 pub mod store;
-pub mod store;
