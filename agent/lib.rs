@@ -10,7 +10,9 @@
 //! One direction: a stage imports only stages before it. `wickie-model` (words) and [`store`] (memory) lie beneath
 //! every stage; `drive` is the only loop.
 
+pub mod apply;
 pub mod cluster;
 pub mod config;
+pub mod render;
 pub mod report;
 pub mod store;
