@@ -10,4 +10,6 @@
 //! One direction: a stage imports only stages before it. `wickie-model` (words) and [`store`] (memory) lie beneath
 //! every stage; `drive` is the only loop.
 
+pub mod config;
+pub mod source;
 pub mod store;

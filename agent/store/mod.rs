@@ -6,14 +6,20 @@
 //! Assumptions: one process has the file open for writing, which the lock on the data directory sees to
 //! ([`DataDir::lock`]). Reading beside it is fine.
 //!
-//! Each file here is one concept: [`objects`](self) Git objects, `snapshots`, `resources`, `inventory`, `runs`,
+//! Each file here is one concept: `objects` (Git's), `sources`, `snapshots`, `resources`, `inventory`, `runs`,
 //! `outbox`. They are `impl` blocks on [`Store`]; rusqlite appears nowhere else.
 
 mod data_dir;
 mod error;
+mod objects;
 mod open;
+mod snapshots;
+mod sources;
 mod thread;
 
 pub use data_dir::{DataDir, Lock};
 pub use error::StoreError;
+pub use objects::{ObjectKind, StoredObject};
+pub use snapshots::{NewSnapshot, SnapshotRow};
+pub use sources::SourceRow;
 pub use thread::Store;
