@@ -10,6 +10,9 @@
 //! One direction: a stage imports only stages before it. `wickie-model` (words) and [`store`] (memory) lie beneath
 //! every stage; `drive` is the only loop.
 
+mod chain;
+pub mod cli;
 pub mod config;
 pub mod report;
+pub mod serve;
 pub mod store;
