@@ -12,6 +12,7 @@
 
 mod chain;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod report;
 pub mod serve;

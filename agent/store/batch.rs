@@ -2,7 +2,7 @@
 
 use wickie_model::{Event, Resource, ResourceKind};
 
-use super::{Delivery, Record, Run, Store, StoreError, events, outbox, resources, runs};
+use super::{Delivery, InventoryChange, Record, Run, Store, StoreError, events, inventory, outbox, resources, runs};
 
 /// What one step of the loop brought. It is written whole or not at all, so that no report is lost between the work
 /// and the outbox.
@@ -13,6 +13,8 @@ pub struct Batch {
     /// Resources that are no more. What was still to be reported to a Provider that is gone stays in the outbox: it may
     /// have been taken away by mistake.
     pub gone: Vec<Resource>,
+    /// What was planned for the cluster, done to it, or confirmed gone from it.
+    pub inventory: Vec<InventoryChange>,
     /// Runs that ended.
     pub runs: Vec<Run>,
     /// What happened, each with its way to those who must hear of it.
@@ -22,7 +24,11 @@ pub struct Batch {
 impl Batch {
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.gone.is_empty() && self.runs.is_empty() && self.events.is_empty()
+        self.records.is_empty()
+            && self.gone.is_empty()
+            && self.inventory.is_empty()
+            && self.runs.is_empty()
+            && self.events.is_empty()
     }
 }
 
@@ -40,7 +46,11 @@ impl Store {
                 resources::remove(transaction, resource)?;
                 if resource.kind == ResourceKind::Kustomization {
                     runs::remove(transaction, &resource.name)?;
+                    inventory::remove(transaction, &resource.name)?;
                 }
+            }
+            for change in &batch.inventory {
+                inventory::change(transaction, change)?;
             }
             for run in &batch.runs {
                 runs::add(transaction, run)?;

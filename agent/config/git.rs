@@ -1,0 +1,290 @@
+//! A Git source, validated.
+
+use std::fmt;
+use std::time::Duration;
+
+use url::Url;
+use wickie_model::{Oid, ResourceName};
+
+use super::secret::Secret;
+use super::version_range::VersionRange;
+
+/// What to fetch, from where, and whom to believe.
+#[derive(Clone, Debug)]
+pub struct GitSource {
+    /// The resource it was written as.
+    pub name: ResourceName,
+    /// Where the repository is.
+    pub url: GitUrl,
+    /// Which commit of it.
+    pub reference: Reference,
+    /// The longest that one operation (a poll with the fetch that follows it) may take.
+    pub timeout: Duration,
+    /// How to say who we are.
+    pub credentials: Option<Credentials>,
+    /// PEM certificates of authorities that may vouch for the server, beside the public ones.
+    pub ca: Option<Vec<u8>>,
+    /// Whose signatures are believed; `None` takes what comes, as Flux does.
+    pub verify: Option<Verify>,
+    /// Patterns in `.gitignore` form of what is not part of the snapshot, after Flux's own and `.sourceignore`.
+    pub ignore: Option<String>,
+    /// How much is taken from a server before it is refused.
+    pub limits: Limits,
+    /// How many snapshots are kept; at least one.
+    pub history: u32,
+}
+
+impl GitSource {
+    /// What the floor belongs to: the URL and the reference as they are written. A change of either is an order.
+    pub fn track(&self) -> String {
+        format!("{} {}", self.url, self.reference)
+    }
+}
+
+/// How to say who we are. HTTP takes either; only over `https`, or to this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credentials {
+    /// HTTP basic authentication.
+    Basic {
+        /// The user name.
+        username: String,
+        /// The password, or a token that takes its place.
+        password: Secret<String>,
+    },
+    /// An `Authorization: Bearer` token.
+    Bearer(Secret<String>),
+}
+
+/// Whose signatures are believed, over what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verify {
+    /// What must be signed.
+    pub mode: VerifyMode,
+    /// The keys of the Secret, by name: armored OpenPGP key rings, SSH public keys, `allowed_signers`.
+    pub keys: Vec<(String, Vec<u8>)>,
+}
+
+/// Flux's `spec.verify.mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VerifyMode {
+    /// The commit.
+    Head,
+    /// The annotated tag.
+    Tag,
+    /// Both.
+    TagAndHead,
+}
+
+impl VerifyMode {
+    /// Whether the commit must be signed.
+    pub fn head(self) -> bool {
+        matches!(self, Self::Head | Self::TagAndHead)
+    }
+
+    /// Whether the tag must be signed.
+    pub fn tag(self) -> bool {
+        matches!(self, Self::Tag | Self::TagAndHead)
+    }
+}
+
+/// Which commit of a repository. Where a spec gives several, Flux's order of precedence is commit, name, semver, tag,
+/// branch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reference {
+    /// The tip of a branch.
+    Branch(RefName),
+    /// A tag.
+    Tag(RefName),
+    /// The highest tag that is a version within a range.
+    Semver(VersionRange),
+    /// A full reference name, such as `refs/pull/420/head`.
+    Name(RefName),
+    /// A commit by its id.
+    Commit {
+        /// The id.
+        oid: Oid,
+        /// The branch it is reported under.
+        branch: Option<RefName>,
+    },
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Branch(name) => write!(f, "branch {name}"),
+            Self::Tag(name) => write!(f, "tag {name}"),
+            Self::Semver(range) => write!(f, "semver {range}"),
+            Self::Name(name) => write!(f, "name {name}"),
+            Self::Commit { oid, .. } => write!(f, "commit {oid}"),
+        }
+    }
+}
+
+/// The name of a reference, or the part of it after `refs/heads/` or `refs/tags/`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RefName(String);
+
+/// A name that Git does not allow for a reference.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is not a name that Git allows for a reference")]
+pub struct RefNameError(String);
+
+impl RefName {
+    /// Checks a name by the rules of git-check-ref-format(1).
+    pub fn new(name: &str) -> Result<Self, RefNameError> {
+        let component = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock");
+        let forbidden = |c: char| c.is_ascii_control() || " ~^:?*[\\".contains(c);
+        let allowed = name.split('/').all(component)
+            && !name.contains("..")
+            && !name.contains("@{")
+            && !name.chars().any(forbidden)
+            && !name.ends_with('.')
+            && name != "@"
+            && name.len() <= 1_024;
+        match allowed {
+            true => Ok(Self(name.to_owned())),
+            false => Err(RefNameError(name.to_owned())),
+        }
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RefName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where a repository is: `http` or `https`, a host, a path, and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct GitUrl(Url);
+
+/// A URL that cannot be fetched from.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each says itself")]
+pub enum GitUrlError {
+    #[error("the URL cannot be read")]
+    Unreadable(#[source] url::ParseError),
+    #[error("the scheme {0:?} is not supported: write https://, or http:// within a trusted network")]
+    Scheme(String),
+    #[error("the URL names no host")]
+    NoHost,
+    #[error("the URL carries a user name or password: put them into the Secret that secretRef names")]
+    Credentials,
+    #[error("the URL carries a query or fragment, which a repository's address does not have")]
+    Query,
+}
+
+impl GitUrl {
+    /// Reads and checks a URL.
+    pub fn parse(text: &str) -> Result<Self, GitUrlError> {
+        let url = Url::parse(text).map_err(GitUrlError::Unreadable)?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(GitUrlError::Scheme(url.scheme().to_owned()));
+        }
+        if url.host_str().is_none_or(str::is_empty) {
+            return Err(GitUrlError::NoHost);
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(GitUrlError::Credentials);
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(GitUrlError::Query);
+        }
+        Ok(Self(url))
+    }
+
+    /// The URL.
+    pub fn as_url(&self) -> &Url {
+        &self.0
+    }
+
+    /// The host, for people.
+    pub fn host(&self) -> &str {
+        self.0.host_str().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for GitUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str())
+    }
+}
+
+/// How much is taken from a server before it is refused. Every figure is generous for a repository of manifests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes received in one operation.
+    pub received: u64,
+    /// Bytes of one object, inflated.
+    pub object: u64,
+    /// Bytes of all objects of one operation, inflated.
+    pub inflated: u64,
+    /// Objects in one operation.
+    pub objects: u32,
+    /// References listed by the server.
+    pub refs: u32,
+    /// Commits between the last accepted one and the new one.
+    pub commits: u32,
+    /// The longest that a server may take to accept a connection.
+    pub connect: Duration,
+    /// The longest that a server may stay silent.
+    pub silence: Duration,
+    /// Slower than this many bytes a second over [`Limits::silence`] is as good as silent.
+    pub slowest: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            received: 512 << 20,
+            object: 64 << 20,
+            inflated: 1 << 30,
+            objects: 1_000_000,
+            refs: 100_000,
+            commits: 20_000,
+            connect: Duration::from_secs(10),
+            silence: Duration::from_secs(30),
+            slowest: 100,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_that_hide_something_are_refused() {
+        for url in [
+            "https://user@git.example/r",
+            "https://user:pass@git.example/r",
+            "https://git.example/r?x=1",
+            "https://git.example/r#x",
+            "ext::sh -c id",
+            "javascript:1",
+            "--upload-pack=id",
+            "https://",
+        ] {
+            assert!(GitUrl::parse(url).is_err(), "{url}");
+        }
+        assert_eq!(GitUrl::parse("https://git.example:8443/a/b.git").unwrap().host(), "git.example");
+    }
+
+    #[test]
+    fn reference_names_follow_git() {
+        for name in ["main", "release/1.x", "refs/pull/420/head", "v1.2.3+build", "ä"] {
+            assert!(RefName::new(name).is_ok(), "{name}");
+        }
+        for name in [
+            "", "/a", "a/", "a//b", ".a", "a/.b", "a..b", "a.lock", "a b", "a\nb", "a^", "a~1", "a:b", "@", "a@{1}",
+            "a\\b", "a*", "a.",
+        ] {
+            assert!(RefName::new(name).is_err(), "{name:?}");
+        }
+    }
+}
