@@ -12,6 +12,7 @@
 
 pub mod store;
 
+mod chain;
 pub mod cluster;
 pub mod config;
 
@@ -22,3 +23,9 @@ pub mod render;
 pub mod apply;
 
 pub mod report;
+
+pub mod serve;
+
+pub mod cli;
+
+pub mod drive;

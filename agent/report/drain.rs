@@ -19,6 +19,7 @@ use wickie_model::{Digest, Event, Resource, ResourceKind, ResourceName, Severity
 
 use super::Endpoint;
 use super::send::{self, Answer};
+use crate::chain::chain;
 use crate::store::{Queued, Store, StoreError};
 
 /// How often an event that its receiver calls unreadable is tried before it is set aside.
@@ -180,8 +181,8 @@ impl Line {
                 Ok(()) => {}
                 Err(StoreError::Closed) => return,
                 Err(error) => {
-                    tracing::error!(provider = %self.endpoint.provider, %error, "the outbox cannot be read or written");
-                    self.pause(&error.to_string(), None).await;
+                    tracing::error!(provider = %self.endpoint.provider, error = chain(&error), "the outbox cannot be read or written");
+                    self.pause(&chain(&error), None).await;
                 }
             }
         }
@@ -223,7 +224,7 @@ impl Line {
         loop {
             match self.store.outbox_done(sent.clone()).await {
                 Err(error) if !matches!(error, StoreError::Closed) => {
-                    self.pause(&error.to_string(), None).await;
+                    self.pause(&chain(&error), None).await;
                 }
                 done => return done,
             }
