@@ -6,18 +6,22 @@
 //! Assumptions: one process has the file open for writing, which the lock on the data directory sees to
 //! ([`DataDir::lock`]). Reading beside it is fine.
 //!
-//! Each file here is one concept: [`objects`](self) Git objects, `snapshots`, `resources`, `inventory`, `runs`,
-//! `events`, `outbox`; `batch` writes what one step of the loop brought into them, together. They are `impl` blocks on [`Store`]; rusqlite appears nowhere else.
+//! Each file here is one concept: `objects` (Git's), `sources`, `snapshots`, `resources`, `inventory`, `runs`, `events`,
+//! `outbox`; `batch` writes what one step of the loop brought into them, together. They are `impl` blocks on [`Store`];
+//! rusqlite appears nowhere else.
 
 mod batch;
 mod data_dir;
 mod error;
 mod events;
 mod inventory;
+mod objects;
 mod open;
 mod outbox;
 mod resources;
 mod runs;
+mod snapshots;
+mod sources;
 mod thread;
 mod time;
 
@@ -29,4 +33,7 @@ pub use inventory::InventoryChange;
 pub use outbox::{Delivery, Queued, Waiting};
 pub use resources::{Origin, Record};
 pub use runs::{Changes, Run};
+pub use objects::{ObjectKind, StoredObject};
+pub use snapshots::{NewSnapshot, SnapshotRow};
+pub use sources::SourceRow;
 pub use thread::Store;

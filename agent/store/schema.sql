@@ -13,10 +13,13 @@ CREATE TABLE source (
   id         INTEGER PRIMARY KEY,
   namespace  TEXT NOT NULL,
   name       TEXT NOT NULL,
-  track      TEXT NOT NULL,           -- url and reference the floor belongs to; another track begins another floor
+  track      TEXT,                    -- url and reference the floor belongs to; another track begins another floor
   floor      BLOB,                    -- the commit that history may not go behind
+  floor_tag  BLOB,                    -- the annotated tag it was reached by, if it was
+  floor_version TEXT,                 -- the version that a semver range chose, if one did
   floor_at   INTEGER,
   server     TEXT,                    -- what the server was found to be able to do, JSON
+  pending    BLOB,                    -- the commit that is being fetched: what it reaches is not collected
   UNIQUE (namespace, name)
 ) STRICT;
 

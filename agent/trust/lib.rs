@@ -1,1 +1,18 @@
-//! trust
+//! What may be believed: who may sign, whether a signature holds, and how far history may move.
+//!
+//! ```text
+//! keys of a Secret --> Signers --\
+//! payload, signature, time -------+--> Signer | Refusal
+//! floor, candidate ---------------> Step | WentBack
+//! ```
+//!
+//! Everything here is a function of its arguments: no I/O, no clock. Time comes in as [`At`].
+
+mod allowed_signers;
+mod floor;
+mod pgp;
+mod signers;
+mod ssh;
+
+pub use floor::{Candidate, Floor, Step, WentBack};
+pub use signers::{At, Refusal, Signer, Signers, SignersError};

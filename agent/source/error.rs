@@ -1,0 +1,114 @@
+//! Why there is no new snapshot.
+
+use std::time::Duration;
+
+use wickie_model::{Oid, reason};
+use wickie_trust::{Refusal, SignersError, WentBack};
+
+use super::http::TlsError;
+use super::object::ObjectError;
+use super::wire::WireError;
+use crate::store::StoreError;
+
+/// A poll or a load that failed. The last good snapshot stays what it is.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each field is named in the text")]
+pub enum SourceError {
+    #[error("could not {operation} at {host}")]
+    Exchange { operation: &'static str, host: String, source: WireError },
+    #[error("{host} did not finish within the timeout of {} seconds; what arrived is kept, the next try asks for the rest", after.as_secs_f32())]
+    TimedOut { host: String, after: Duration },
+    #[error("{host} has no {reference}; check spec.ref, or push it")]
+    NoSuchRef { host: String, reference: String },
+    #[error("the revision {revision} cannot be used")]
+    Content { revision: String, source: ObjectError },
+    #[error("signature verification failed: the {object} {refusal}")]
+    Refused { object: String, refusal: Refusal },
+    #[error("signature verification failed: the tag {offered:?} holds a tag object named {named:?}, signed for that name and not for this one")]
+    OtherTag { offered: String, named: String },
+    #[error("cannot verify a tag's signature where spec.ref names no tag; name a tag or semver, or set verify.mode to HEAD")]
+    VerifyWithoutTag,
+    #[error("the verification keys cannot be used")]
+    Signers(#[source] SignersError),
+    #[error("the verification Secret holds no key; put an OpenPGP key ring or SSH public keys into it")]
+    NoSigners,
+    #[error("the revision {revision} was refused: history went back ({reason}); if that is intended, point the source at it under another branch, tag or URL")]
+    WentBack { revision: String, reason: WentBack },
+    #[error("the revision {revision} was refused: within {most} commits nothing shows that it descends from {from}, which was accepted before")]
+    Unproven { revision: String, from: Oid, most: u32 },
+    #[error("the TLS settings cannot be used")]
+    Tls(#[source] TlsError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What kind of failure it is: what to do about it, and whom it concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceErrorClass {
+    /// It may be gone next time: try again, later each time.
+    Transient,
+    /// The server does not know us: somebody must mend the Secret.
+    Auth,
+    /// What the server offers is not signed by whom it should be.
+    RefusedSignature,
+    /// What the server offers is older than what was accepted.
+    WentBack,
+    /// What the server offers is not what Git allows, or larger than the limits.
+    BadContent,
+    /// The spec or a Secret of it must be mended.
+    InvalidSpec,
+    /// This node's own store failed.
+    Store,
+}
+
+impl SourceError {
+    /// What kind of failure it is.
+    pub fn class(&self) -> SourceErrorClass {
+        use SourceErrorClass as Class;
+        match self {
+            Self::Exchange { source, .. } => match source {
+                WireError::Unauthorized { .. } => Class::Auth,
+                WireError::Collision(_) | WireError::TooMuch { .. } => Class::BadContent,
+                WireError::ObjectFormat { .. } | WireError::Redirect { .. } => Class::InvalidSpec,
+                _ => Class::Transient,
+            },
+            Self::TimedOut { .. } | Self::NoSuchRef { .. } => Class::Transient,
+            Self::Content { .. } => Class::BadContent,
+            Self::Refused { .. } | Self::OtherTag { .. } => Class::RefusedSignature,
+            Self::WentBack { .. } | Self::Unproven { .. } => Class::WentBack,
+            Self::VerifyWithoutTag | Self::Signers(_) | Self::NoSigners | Self::Tls(_) => Class::InvalidSpec,
+            Self::Store(_) => Class::Store,
+        }
+    }
+
+    /// The reason for the status, as Flux spells it (source-controller, gitrepository_controller.go).
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Exchange { source: WireError::Unauthorized { .. }, .. } => reason::AUTHENTICATION_FAILED,
+            Self::Refused { .. } | Self::OtherTag { .. } => reason::INVALID_COMMIT_SIGNATURE,
+            Self::VerifyWithoutTag => "InvalidVerificationMode",
+            Self::Signers(_) | Self::NoSigners => reason::VERIFICATION_ERROR,
+            Self::Tls(_) => reason::AUTHENTICATION_FAILED,
+            _ => reason::GIT_OPERATION_FAILED,
+        }
+    }
+
+    /// How long the server asked to be left alone.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Exchange { source: WireError::Status { retry_after, .. }, .. } => *retry_after,
+            _ => None,
+        }
+    }
+}
+
+/// A failure within an operation, before it is said which operation of which source it was.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

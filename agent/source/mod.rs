@@ -1,0 +1,354 @@
+//! Source: signed Git at the end of a thin link, believed only as far as it proves itself.
+//!
+//! ```text
+//! poll:  ls-refs ----> floor ----> commits ----> signature, descent ----> files ----> accept
+//!        (reference)   (trust)     (fetch)       (verify, repository)     (fetch)     (store)
+//! load:  store ----> signature ----> all files there ----> Verified<Snapshot>
+//! ```
+//!
+//! Guarantees: nothing is accepted whose signature, descent and completeness were not shown from bytes that are in the
+//! store; an accepted snapshot and the floor it raises commit together; whatever goes wrong, the last accepted snapshot
+//! stays. A poll with nothing new is one request.
+//!
+//! The wire, from the outside in: [`http`](self) carries requests, `body` counts and bounds the bytes of the answer,
+//! `pktline` cuts them into frames, `protocol` reads the frames, `pack` and `delta` turn them into objects, `receive`
+//! stores those. `session` is a conversation made of such requests, `fetch` the order in which they are made.
+
+mod body;
+mod delta;
+mod error;
+mod fetch;
+mod http;
+mod ignore;
+mod object;
+mod pack;
+mod pktline;
+mod protocol;
+mod receive;
+mod reference;
+mod repository;
+mod session;
+mod snapshot;
+mod tree;
+mod verify;
+mod wire;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use tokio::sync::RwLock;
+use wickie_model::{Oid, ResourceName, Revision};
+use wickie_trust::{Candidate, Floor, Step, WentBack};
+
+pub use body::Traffic;
+pub use error::{SourceError, SourceErrorClass};
+pub use http::TlsError;
+pub use object::ObjectError;
+pub use snapshot::{FileEntry, Snapshot};
+pub use tree::FileMode;
+pub use verify::Verified;
+pub use wire::WireError;
+
+use body::Meter;
+use error::Fault;
+use fetch::Fetch;
+use http::Clients;
+use reference::Offer;
+use repository::{Descent, Repository};
+use session::Session;
+use snapshot::content_error;
+use verify::Head;
+
+use crate::config::git::{GitSource, Limits};
+use crate::store::{NewSnapshot, SnapshotRow, SourceRow, Store};
+
+/// The Git stage: one for the whole agent.
+#[derive(Clone)]
+pub struct Git {
+    repository: Repository,
+    clients: Clients,
+    asked: Arc<Mutex<HashMap<ResourceName, Asked>>>,
+    /// Held for reading by every fetch: nothing is collected while objects arrive that nothing points to yet.
+    fetching: Arc<RwLock<()>>,
+}
+
+/// An offer whose commits were asked for, and the floor they were asked for down to. What the server then gave is all
+/// there is: an offer that was refused is not fetched again with every poll.
+type Asked = (Offer, Option<Oid>);
+
+/// What a poll came to.
+#[derive(Debug)]
+pub struct Polled {
+    /// What the source holds now, or why that could not be found out.
+    pub outcome: Result<PollOutcome, SourceError>,
+    /// What the poll has cost on the network, however it ended.
+    pub traffic: Traffic,
+}
+
+/// Whether there is something new.
+#[derive(Debug)]
+pub enum PollOutcome {
+    /// The server still offers what was accepted last.
+    Unchanged(Revision),
+    /// Something new was verified, fetched and accepted.
+    New(Verified<Snapshot>),
+}
+
+impl Git {
+    /// The stage, on a store.
+    pub fn new(store: Store) -> Self {
+        Self {
+            repository: Repository { store },
+            clients: Clients::default(),
+            asked: Arc::default(),
+            fetching: Arc::default(),
+        }
+    }
+
+    /// Asks the server of a source for news, and fetches, verifies and accepts them.
+    ///
+    /// Cancelling it is safe at any point; what was received is kept and not asked for again.
+    pub async fn poll(&self, source: &GitSource, now: Timestamp) -> Polled {
+        let meter = Meter::default();
+        let host = || source.url.host().to_owned();
+        let outcome = tokio::time::timeout(source.timeout, self.poll_without_end(source, now, &meter))
+            .await
+            .unwrap_or_else(|_| Err(SourceError::TimedOut { host: host(), after: source.timeout }));
+        Polled { outcome, traffic: meter.read() }
+    }
+
+    /// The last accepted snapshot of a source, verified again from the stored bytes, without the network; `None` if
+    /// nothing was accepted yet, or the spec now names another URL or reference.
+    pub async fn load(&self, source: &GitSource) -> Result<Option<Verified<Snapshot>>, SourceError> {
+        let row = self.repository.store.source(&source.name).await?;
+        if row.floor.as_ref().is_none_or(|floor| floor.track != source.track()) {
+            return Ok(None);
+        }
+        let newest = self.repository.store.snapshots(&source.name, 1).await?;
+        let Some(SnapshotRow { snapshot, .. }) = newest.into_iter().next() else { return Ok(None) };
+        let offer = accepted_offer(source, &snapshot, row.floor.as_ref());
+        let Some(head) = self.believe(source, &offer, snapshot.accepted_at).await? else { return Ok(None) };
+        let missing = self.repository.missing(head.tree, &source.limits).await;
+        let missing = missing.map_err(|fault| content_error(&offer.revision, fault))?;
+        if let Some(oid) = missing.trees.first().or(missing.blobs.first()) {
+            let source = ObjectError::Missing { kind: "object", oid: *oid };
+            return Err(SourceError::Content { revision: offer.revision.to_string(), source });
+        }
+        Ok(Some(self.complete(source, head, snapshot.accepted_at)))
+    }
+
+    async fn poll_without_end(
+        &self,
+        source: &GitSource,
+        now: Timestamp,
+        meter: &Meter,
+    ) -> Result<PollOutcome, SourceError> {
+        let _fetching = self.fetching.read().await;
+        let store = &self.repository.store;
+        let row = store.source(&source.name).await?;
+        let mut session =
+            Session::new(&self.clients, source, row.server.as_deref(), meter.clone()).map_err(SourceError::Tls)?;
+        let polled = self.converse(source, &row, &mut session, meter, now).await;
+        if let Some(note) = session.note() {
+            store.note_server(&source.name, Some(note)).await?;
+        }
+        polled
+    }
+
+    async fn converse(
+        &self,
+        source: &GitSource,
+        row: &SourceRow,
+        session: &mut Session,
+        meter: &Meter,
+        now: Timestamp,
+    ) -> Result<PollOutcome, SourceError> {
+        let offer = offered(source, session).await?;
+        let revision = &offer.revision;
+        let step = Floor::step(row.floor.as_ref(), &source.track(), &offer.candidate)
+            .map_err(|reason| SourceError::WentBack { revision: revision.to_string(), reason })?;
+        if step == Step::Same
+            && let Ok(Some(held)) = self.load(source).await
+            && held.revision() == revision
+        {
+            return Ok(PollOutcome::Unchanged(revision.clone()));
+        }
+        self.repository.store.note_pending(&source.name, offer.commit()).await?;
+        let mut fetch = Fetch { session, repository: &self.repository, limits: source.limits };
+        let head = self.adopt(source, &offer, &step, &mut fetch, now).await?;
+        let known = self.known_commit(source).await?;
+        fetch.files(head.tree, known).await.map_err(|fault| exchange_error(source, revision, "fetch files", fault))?;
+        self.accept(source, &offer, head, meter, now).await.map(PollOutcome::New)
+    }
+
+    /// Brings the commit of an offer here and believes it, or says why not. No file was paid for yet.
+    async fn adopt(
+        &self,
+        source: &GitSource,
+        offer: &Offer,
+        step: &Step,
+        fetch: &mut Fetch<'_>,
+        now: Timestamp,
+    ) -> Result<Verified<Head>, SourceError> {
+        let floor = match step {
+            Step::IfDescends(floor) => Some(*floor),
+            _ => None,
+        };
+        let failed = |fault| exchange_error(source, &offer.revision, "fetch commits", fault);
+        let asked = (offer.clone(), floor);
+        if !self.was_asked(source, &asked) && !self.has_commits(offer, floor, source).await.map_err(failed)? {
+            fetch.commits(offer, floor).await.map_err(failed)?;
+            self.asked().insert(source.name.clone(), asked);
+        }
+        let Some(head) = self.believe(source, offer, now).await? else {
+            return Err(failed(WireError::NotSent(offer.commit()).into()));
+        };
+        if let Some(from) = floor {
+            self.check_descent(source, offer, from).await?;
+        }
+        Ok(head)
+    }
+
+    fn asked(&self) -> std::sync::MutexGuard<'_, HashMap<ResourceName, Asked>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn was_asked(&self, source: &GitSource, asked: &Asked) -> bool {
+        self.asked().get(&source.name) == Some(asked)
+    }
+
+    /// Whether the commits of an offer are here already, from a fetch that was interrupted.
+    async fn has_commits(&self, offer: &Offer, floor: Option<Oid>, source: &GitSource) -> Result<bool, Fault> {
+        if self.repository.commit(offer.commit()).await?.is_none() {
+            return Ok(false);
+        }
+        if let Some(tag) = offer.tag()
+            && self.repository.tag(tag).await?.is_none()
+        {
+            return Ok(false);
+        }
+        let Some(floor) = floor else { return Ok(true) };
+        let descent = self.repository.descends(offer.commit(), floor, source.limits.commits).await?;
+        Ok(descent == Descent::Proven)
+    }
+
+    async fn check_descent(&self, source: &GitSource, offer: &Offer, from: Oid) -> Result<(), SourceError> {
+        let (to, most, revision) = (offer.commit(), source.limits.commits, offer.revision.to_string());
+        let descent = self.repository.descends(to, from, most).await;
+        match descent.map_err(|fault| content_error(&offer.revision, fault))? {
+            Descent::Proven => Ok(()),
+            Descent::TooLong => Err(SourceError::Unproven { revision, from, most }),
+            // Asked for all commits between the two, the server gave what there is: no chain leads from one to the other.
+            Descent::Disproven | Descent::Open => {
+                Err(SourceError::WentBack { revision, reason: WentBack::Rewritten { from, to } })
+            }
+        }
+    }
+
+    /// Reads the commit (and the tag) of an offer from the store and checks its signatures; `None` if it is not there.
+    async fn believe(
+        &self,
+        source: &GitSource,
+        offer: &Offer,
+        adopted: Timestamp,
+    ) -> Result<Option<Verified<Head>>, SourceError> {
+        let failed = |fault| content_error(&offer.revision, fault);
+        let Some(commit) = self.repository.commit(offer.commit()).await.map_err(failed)? else { return Ok(None) };
+        let tag = match offer.tag() {
+            Some(oid) => {
+                let Some(tag) = self.repository.tag(oid).await.map_err(failed)? else { return Ok(None) };
+                if tag.target != commit.oid {
+                    let detail = format!("it is a tag of {}, not of {}", tag.target, commit.oid);
+                    let source = ObjectError::Malformed { kind: "tag", oid, detail };
+                    return Err(SourceError::Content { revision: offer.revision.to_string(), source });
+                }
+                Some(tag)
+            }
+            None => None,
+        };
+        verify::head(source, offer, &commit, tag.as_ref(), adopted).map(Some)
+    }
+
+    /// A commit whose files are all here, for a new one to build upon.
+    async fn known_commit(&self, source: &GitSource) -> Result<Option<Oid>, SourceError> {
+        let newest = self.repository.store.snapshots(&source.name, 1).await?;
+        Ok(newest.first().map(|row| row.snapshot.revision.commit()))
+    }
+
+    async fn accept(
+        &self,
+        source: &GitSource,
+        offer: &Offer,
+        head: Verified<Head>,
+        meter: &Meter,
+        now: Timestamp,
+    ) -> Result<Verified<Snapshot>, SourceError> {
+        let store = &self.repository.store;
+        let snapshot = NewSnapshot {
+            revision: offer.revision.clone(),
+            tag: head.tag,
+            signer: head.signer.clone(),
+            bytes: meter.read().received,
+            accepted_at: now,
+        };
+        let floor =
+            Floor { track: source.track(), commit: offer.commit(), tag: offer.tag(), version: offer.version() };
+        store.accept_snapshot(&source.name, snapshot, floor, source.history).await?;
+        Ok(self.complete(source, head, now))
+    }
+
+    fn complete(&self, source: &GitSource, head: Verified<Head>, accepted_at: Timestamp) -> Verified<Snapshot> {
+        let snapshot = Snapshot::new(self.repository.clone(), source, (*head).clone(), accepted_at);
+        head.into_snapshot(snapshot)
+    }
+
+    /// Deletes the objects that no kept snapshot, floor or interrupted fetch reaches, and gives their number. While a
+    /// fetch runs, nothing is deleted.
+    pub async fn collect(&self) -> Result<usize, SourceError> {
+        let Ok(_alone) = self.fetching.try_write() else { return Ok(0) };
+        let store = &self.repository.store;
+        let keep = self.repository.reachable(store.roots().await?, &Limits::default()).await;
+        let keep = keep.map_err(|fault| content_error(&Revision::new(None, Oid::from_bytes([0; 20])), fault))?;
+        Ok(store.collect_objects(keep).await?)
+    }
+}
+
+async fn offered(source: &GitSource, session: &mut Session) -> Result<Offer, SourceError> {
+    if let Some(fixed) = Offer::fixed(&source.reference) {
+        return Ok(fixed);
+    }
+    let refs = session.ls_refs(&reference::prefixes(&source.reference)).await.map_err(|error| {
+        SourceError::Exchange { operation: "list references", host: source.url.host().to_owned(), source: error }
+    })?;
+    Offer::choose(&source.reference, refs).ok_or_else(|| SourceError::NoSuchRef {
+        host: source.url.host().to_owned(),
+        reference: source.reference.to_string(),
+    })
+}
+
+/// What was accepted, in the form in which it was offered then.
+fn accepted_offer(source: &GitSource, snapshot: &NewSnapshot, floor: Option<&Floor>) -> Offer {
+    use crate::config::git::Reference;
+    let commit = snapshot.revision.commit();
+    let shown = snapshot.revision.reference().unwrap_or_default();
+    let tag_name = match &source.reference {
+        Reference::Tag(_) | Reference::Semver(_) => Some(shown.to_owned()),
+        Reference::Name(name) => name.as_str().strip_prefix("refs/tags/").map(str::to_owned),
+        Reference::Branch(_) | Reference::Commit { .. } => None,
+    };
+    let candidate = match &tag_name {
+        Some(_) => Candidate::Tag { commit, tag: snapshot.tag, version: floor.and_then(|floor| floor.version.clone()) },
+        None => Candidate::Tip(commit),
+    };
+    Offer { candidate, revision: snapshot.revision.clone(), tag_name }
+}
+
+fn exchange_error(source: &GitSource, revision: &Revision, operation: &'static str, fault: Fault) -> SourceError {
+    match fault {
+        Fault::Wire(error) => {
+            SourceError::Exchange { operation, host: source.url.host().to_owned(), source: error }
+        }
+        other => content_error(revision, other),
+    }
+}

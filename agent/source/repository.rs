@@ -1,0 +1,161 @@
+//! The store as a Git repository: typed objects, what is missing of a tree, who descends from whom.
+
+use std::collections::{HashSet, VecDeque};
+
+use wickie_model::Oid;
+
+use super::error::Fault;
+use super::object::{self, Commit, ObjectError, Tag};
+use super::tree::{self, Target, TreeEntry};
+use crate::config::git::Limits;
+use crate::store::{ObjectKind, Store};
+
+/// Reads objects out of the store; each is hashed again as it is read.
+#[derive(Clone)]
+pub(crate) struct Repository {
+    pub(crate) store: Store,
+}
+
+/// What is not there of a tree.
+#[derive(Debug, Default)]
+pub(crate) struct Missing {
+    pub(crate) trees: Vec<Oid>,
+    pub(crate) blobs: Vec<Oid>,
+}
+
+/// Whether one commit descends from another, as far as the store can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Descent {
+    /// A chain of parents leads there.
+    Proven,
+    /// Every chain was followed to its end and none leads there.
+    Disproven,
+    /// None leads there, but some chain leaves the store.
+    Open,
+    /// There are more commits than are looked at.
+    TooLong,
+}
+
+impl Repository {
+    async fn read(&self, oid: Oid, kind: ObjectKind) -> Result<Option<Vec<u8>>, Fault> {
+        match self.store.object(oid).await? {
+            Some(stored) => Ok(Some(object::open(&stored, kind)?)),
+            None => Ok(None),
+        }
+    }
+
+    pub(crate) async fn commit(&self, oid: Oid) -> Result<Option<Commit>, Fault> {
+        match self.read(oid, ObjectKind::Commit).await? {
+            Some(bytes) => Ok(Some(Commit::parse(oid, &bytes)?)),
+            None => Ok(None),
+        }
+    }
+
+    pub(crate) async fn tag(&self, oid: Oid) -> Result<Option<Tag>, Fault> {
+        match self.read(oid, ObjectKind::Tag).await? {
+            Some(bytes) => Ok(Some(Tag::parse(oid, &bytes)?)),
+            None => Ok(None),
+        }
+    }
+
+    pub(crate) async fn tree(&self, oid: Oid) -> Result<Option<Vec<TreeEntry>>, Fault> {
+        match self.read(oid, ObjectKind::Tree).await? {
+            Some(bytes) => Ok(Some(tree::parse(oid, &bytes)?)),
+            None => Ok(None),
+        }
+    }
+
+    pub(crate) async fn blob(&self, oid: Oid) -> Result<Option<Vec<u8>>, Fault> {
+        self.read(oid, ObjectKind::Blob).await
+    }
+
+    /// Walks a tree to its leaves: what of it is not in the store. Every name in it is checked on the way.
+    pub(crate) async fn missing(&self, root: Oid, limits: &Limits) -> Result<Missing, Fault> {
+        let mut reached = HashSet::new();
+        let trees = self.walk(root, limits, &mut reached).await?;
+        let blobs: Vec<Oid> = reached.into_iter().filter(|(_, is_tree)| !is_tree).map(|(oid, _)| oid).collect();
+        let there: HashSet<Oid> =
+            self.store.object_sizes(blobs.clone()).await?.into_iter().map(|(oid, _)| oid).collect();
+        let blobs = blobs.into_iter().filter(|oid| !there.contains(oid)).collect();
+        Ok(Missing { trees, blobs })
+    }
+
+    /// Everything that the commits and tags in `roots` reach, as far as it is there. Parents are not followed.
+    pub(crate) async fn reachable(&self, roots: Vec<Oid>, limits: &Limits) -> Result<HashSet<Oid>, Fault> {
+        let mut reached = HashSet::new();
+        let mut keep = HashSet::new();
+        for root in roots {
+            keep.insert(root);
+            let Some(stored) = self.store.object(root).await? else { continue };
+            let commit = match stored.kind {
+                ObjectKind::Tag => self.tag(root).await?.map(|tag| tag.target),
+                _ => Some(root),
+            };
+            let Some(commit) = commit else { continue };
+            keep.insert(commit);
+            if let Some(commit) = self.commit(commit).await? {
+                self.walk(commit.tree, limits, &mut reached).await?;
+            }
+        }
+        keep.extend(reached.into_iter().map(|(oid, _)| oid));
+        Ok(keep)
+    }
+
+    /// Adds what `root` reaches to `reached` (an id, and whether it is a tree), and gives the trees that are not there.
+    /// A tree that was reached before is not walked again, so that a tree of itself a million times costs nothing.
+    async fn walk(&self, root: Oid, limits: &Limits, reached: &mut HashSet<(Oid, bool)>) -> Result<Vec<Oid>, Fault> {
+        let mut missing = Vec::new();
+        let mut ahead = Vec::new();
+        if reached.insert((root, true)) {
+            ahead.push(root);
+        }
+        while let Some(oid) = ahead.pop() {
+            let Some(entries) = self.tree(oid).await? else {
+                missing.push(oid);
+                continue;
+            };
+            for entry in entries {
+                let is_tree = match entry.target {
+                    Target::Directory => true,
+                    Target::File(_) => false,
+                    Target::Submodule => continue,
+                };
+                if reached.insert((entry.oid, is_tree)) && is_tree {
+                    ahead.push(entry.oid);
+                }
+            }
+            if reached.len() > limits.objects as usize {
+                return Err(ObjectError::TooMuch { what: "objects", limit: limits.objects.into() }.into());
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Whether `tip` descends from `floor`, looking at no more than `most` commits.
+    pub(crate) async fn descends(&self, tip: Oid, floor: Oid, most: u32) -> Result<Descent, Fault> {
+        let mut seen = HashSet::from([tip]);
+        let mut ahead = VecDeque::from([tip]);
+        let mut open = false;
+        while let Some(oid) = ahead.pop_front() {
+            if oid == floor {
+                return Ok(Descent::Proven);
+            }
+            let Some(commit) = self.commit(oid).await? else {
+                open = true;
+                continue;
+            };
+            for parent in commit.parents {
+                if parent == floor {
+                    return Ok(Descent::Proven);
+                }
+                if seen.insert(parent) {
+                    ahead.push_back(parent);
+                }
+            }
+            if seen.len() > most as usize {
+                return Ok(Descent::TooLong);
+            }
+        }
+        Ok(if open { Descent::Open } else { Descent::Disproven })
+    }
+}

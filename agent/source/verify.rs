@@ -1,0 +1,117 @@
+//! What was verified, as a type.
+//!
+//! [`Verified`] has no constructor outside this file. A stage that takes a `Verified<Snapshot>` therefore cannot be
+//! handed anything whose signature was not checked against the signers of its source, from the bytes in the store.
+
+use std::ops::Deref;
+
+use jiff::Timestamp;
+use wickie_model::{Oid, Revision};
+use wickie_trust::{At, Signer, Signers};
+
+use super::error::SourceError;
+use super::object::{Commit, Signed, Tag};
+use super::reference::Offer;
+use super::snapshot::Snapshot;
+use crate::config::git::GitSource;
+
+/// Something that was shown to be what its source's signers signed; or, where the source names no signers, to be what
+/// its server gave.
+#[derive(Clone, Debug)]
+pub struct Verified<T>(T);
+
+impl<T> Deref for Verified<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// A commit that was believed; its files may not be here yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    pub(crate) revision: Revision,
+    pub(crate) tree: Oid,
+    pub(crate) tag: Option<Oid>,
+    pub(crate) committed: Timestamp,
+    /// Who signed it, for people; `None` where the source asks for no signature.
+    pub(crate) signer: Option<String>,
+}
+
+/// Checks the signatures that `source` asks for on what an offer leads to.
+///
+/// `adopted` is when the commit is taken over; for one that was taken over before, when that was: a key that expires
+/// later does not make a node give up what it enforces.
+pub(crate) fn head(
+    source: &GitSource,
+    offer: &Offer,
+    commit: &Commit,
+    tag: Option<&Tag>,
+    adopted: Timestamp,
+) -> Result<Verified<Head>, SourceError> {
+    let mut by = Vec::new();
+    if let Some(verify) = &source.verify {
+        let keys = verify.keys.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
+        let signers = Signers::parse(keys).map_err(SourceError::Signers)?;
+        if signers.is_empty() {
+            return Err(SourceError::NoSigners);
+        }
+        if verify.mode.tag() {
+            by.push(format!("tag by {}", tag_signer(&signers, offer, tag, adopted)?));
+        }
+        if verify.mode.head() {
+            let object = format!("commit {}", commit.oid);
+            by.push(format!("commit by {}", signer(&signers, &commit.signed, object, commit.committed, adopted)?));
+        }
+    }
+    Ok(Verified(Head {
+        revision: offer.revision.clone(),
+        tree: commit.tree,
+        tag: tag.map(|tag| tag.oid),
+        committed: commit.committed,
+        signer: (!by.is_empty()).then(|| by.join(", ")),
+    }))
+}
+
+/// Who signed the tag. The tag object must be signed for the very name it is offered under: an old, validly signed tag
+/// under a new name would move history back.
+fn tag_signer(
+    signers: &Signers,
+    offer: &Offer,
+    tag: Option<&Tag>,
+    adopted: Timestamp,
+) -> Result<Signer, SourceError> {
+    let name = offer.tag_name.as_ref().ok_or(SourceError::VerifyWithoutTag)?;
+    let object = format!("tag {name}");
+    let Some(tag) = tag else {
+        return Err(SourceError::Refused { object, refusal: wickie_trust::Refusal::Unsigned });
+    };
+    let believed = signer(signers, &tag.signed, object, tag.tagged.unwrap_or(Timestamp::UNIX_EPOCH), adopted)?;
+    match tag.name == *name {
+        true => Ok(believed),
+        false => Err(SourceError::OtherTag { offered: name.clone(), named: tag.name.clone() }),
+    }
+}
+
+fn signer(
+    signers: &Signers,
+    signed: &Signed,
+    object: String,
+    made: Timestamp,
+    adopted: Timestamp,
+) -> Result<Signer, SourceError> {
+    // A node whose clock has not been set yet is not earlier than what it is shown.
+    let at = At { now: adopted.max(made), signed: made };
+    signers
+        .verify(&signed.payload, signed.signature.as_deref(), at)
+        .map_err(|refusal| SourceError::Refused { object, refusal })
+}
+
+impl Verified<Head> {
+    /// A believed commit as a snapshot, once all its files are in the store.
+    pub(crate) fn into_snapshot(self, complete: Snapshot) -> Verified<Snapshot> {
+        debug_assert_eq!(self.0.revision, *complete.revision());
+        Verified(complete)
+    }
+}

@@ -1,0 +1,183 @@
+//! Verified snapshots, and the step by which one becomes the floor.
+
+use jiff::Timestamp;
+use rusqlite::{Row, params};
+use wickie_model::{Oid, ResourceName, Revision};
+use wickie_trust::Floor;
+
+use super::objects::{oid, optional_oid};
+use super::sources::source_id;
+use super::{Store, StoreError};
+
+/// A snapshot that was verified and is now to be kept.
+#[derive(Clone, Debug)]
+pub struct NewSnapshot {
+    /// Its revision.
+    pub revision: Revision,
+    /// The annotated tag it was reached by, if it was.
+    pub tag: Option<Oid>,
+    /// Who signed it, for people.
+    pub signer: Option<String>,
+    /// Bytes received from the network for it.
+    pub bytes: u64,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+}
+
+/// A snapshot that was accepted.
+#[derive(Clone, Debug)]
+pub struct SnapshotRow {
+    /// What was accepted.
+    pub snapshot: NewSnapshot,
+    /// Higher ids were accepted later.
+    pub id: i64,
+}
+
+impl Store {
+    /// Keeps a snapshot whose objects are all in the store, makes it the source's floor, and forgets all but the last
+    /// `keep` snapshots of that source: in one transaction, so that neither is ever without the other.
+    pub async fn accept_snapshot(
+        &self,
+        name: &ResourceName,
+        snapshot: NewSnapshot,
+        floor: Floor,
+        keep: u32,
+    ) -> Result<(), StoreError> {
+        let name = name.clone();
+        self.transact(move |transaction| {
+            let source = source_id(transaction, &name)?;
+            let failed = || StoreError::sql("accept a snapshot");
+            // A revision that was accepted before and is again is the newest once more.
+            transaction
+                .execute(
+                    "INSERT OR REPLACE INTO snapshot (source, revision, oid, tag, signer, bytes, accepted_at)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                    params![
+                        source,
+                        snapshot.revision.to_string(),
+                        snapshot.revision.commit().as_bytes(),
+                        snapshot.tag.map(|tag| *tag.as_bytes()),
+                        snapshot.signer,
+                        snapshot.bytes as i64,
+                        snapshot.accepted_at.as_millisecond(),
+                    ],
+                )
+                .map_err(failed())?;
+            transaction
+                .execute(
+                    "UPDATE source SET track = ?2, floor = ?3, floor_tag = ?4, floor_version = ?5, floor_at = ?6,
+                     pending = NULL WHERE id = ?1",
+                    params![
+                        source,
+                        floor.track,
+                        floor.commit.as_bytes(),
+                        floor.tag.map(|tag| *tag.as_bytes()),
+                        floor.version.map(|version| version.to_string()),
+                        snapshot.accepted_at.as_millisecond(),
+                    ],
+                )
+                .map_err(failed())?;
+            transaction
+                .execute(
+                    "DELETE FROM snapshot WHERE source = ?1 AND id NOT IN
+                     (SELECT id FROM snapshot WHERE source = ?1 ORDER BY id DESC LIMIT ?2)",
+                    params![source, keep.max(1)],
+                )
+                .map(drop)
+                .map_err(failed())
+        })
+        .await
+    }
+
+    /// The snapshots of a source, newest first, at most `limit`.
+    pub async fn snapshots(&self, name: &ResourceName, limit: u32) -> Result<Vec<SnapshotRow>, StoreError> {
+        let name = name.clone();
+        self.call(move |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT snapshot.id, revision, oid, tag, signer, bytes, accepted_at
+                     FROM snapshot JOIN source ON source.id = snapshot.source
+                     WHERE namespace = ?1 AND name = ?2 ORDER BY snapshot.id DESC LIMIT ?3",
+                )
+                .and_then(|mut select| {
+                    select.query_map(params![name.namespace, name.name, limit], read).and_then(Iterator::collect)
+                })
+                .map_err(StoreError::sql("read snapshots"))
+        })
+        .await
+    }
+
+    /// Every commit and tag that the objects of the store are kept for: the snapshots of all sources, their floors, and
+    /// what is being fetched.
+    pub async fn roots(&self) -> Result<Vec<Oid>, StoreError> {
+        self.call(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT oid FROM snapshot UNION SELECT tag FROM snapshot WHERE tag IS NOT NULL
+                     UNION SELECT floor FROM source WHERE floor IS NOT NULL
+                     UNION SELECT pending FROM source WHERE pending IS NOT NULL",
+                )
+                .and_then(|mut select| select.query_map([], |row| oid(row, 0)).and_then(Iterator::collect))
+                .map_err(StoreError::sql("list the snapshots' commits"))
+        })
+        .await
+    }
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<SnapshotRow> {
+    let unreadable = |column, error: Box<dyn std::error::Error + Send + Sync>| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, error)
+    };
+    let revision: Revision = row.get::<_, String>(1)?.parse().map_err(|error| unreadable(1, Box::new(error)))?;
+    if oid(row, 2)? != revision.commit() {
+        return Err(unreadable(2, "the commit is not the one that the revision names".into()));
+    }
+    let accepted_at =
+        Timestamp::from_millisecond(row.get(6)?).map_err(|error| unreadable(6, Box::new(error)))?;
+    let snapshot = NewSnapshot {
+        revision,
+        tag: optional_oid(row, 3)?,
+        signer: row.get(4)?,
+        bytes: u64::try_from(row.get::<_, i64>(5)?).unwrap_or_default(),
+        accepted_at,
+    };
+    Ok(SnapshotRow { id: row.get(0)?, snapshot })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::DataDir;
+
+    #[tokio::test]
+    async fn a_snapshot_and_its_floor_are_kept_together_and_old_ones_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(&DataDir::new(dir.path()), Timestamp::UNIX_EPOCH).unwrap();
+        let name = ResourceName::new("flux-system", "fleet");
+        assert_eq!(store.source(&name).await.unwrap(), Default::default());
+        for byte in 1..=4 {
+            let commit = Oid::from_bytes([byte; 20]);
+            store.note_pending(&name, commit).await.unwrap();
+            let snapshot = NewSnapshot {
+                revision: Revision::new(Some("v1".to_owned()), commit),
+                tag: Some(Oid::from_bytes([byte + 100; 20])),
+                signer: Some("ana".to_owned()),
+                bytes: 7,
+                accepted_at: Timestamp::from_millisecond(1_234).unwrap(),
+            };
+            let version = Some(semver::Version::new(1, 0, byte.into()));
+            let floor = Floor { track: "u".to_owned(), commit, tag: snapshot.tag, version };
+            store.accept_snapshot(&name, snapshot, floor.clone(), 2).await.unwrap();
+            let row = store.source(&name).await.unwrap();
+            assert_eq!((row.floor, row.pending), (Some(floor), None));
+        }
+        let kept = store.snapshots(&name, 10).await.unwrap();
+        let commits: Vec<_> = kept.iter().map(|row| row.snapshot.revision.commit()).collect();
+        assert_eq!(commits, [4, 3].map(|byte| Oid::from_bytes([byte; 20])));
+        assert_eq!(kept[0].snapshot.accepted_at.as_millisecond(), 1_234);
+        // Two commits and their two tags; the floor is one of them.
+        assert_eq!(store.roots().await.unwrap().len(), 4);
+        store.forget_source(&name).await.unwrap();
+        assert!(store.snapshots(&name, 10).await.unwrap().is_empty());
+    }
+}

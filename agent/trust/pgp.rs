@@ -1,0 +1,248 @@
+//! OpenPGP signatures, as `git commit -S` makes them with `gpg`.
+//!
+//! rPGP answers whether a signature fits a key. Whether the key may be used at all is ours to decide: expiry,
+//! revocation, the right to sign data and the back signature of a signing subkey (RFC 9580, sections 5.2.3.13, 5.2.3.29
+//! and 10.1.5). A self-signature counts only if it verifies; one that does not is as if it were not there.
+
+use jiff::Timestamp;
+use pgp::composed::{Deserializable, DetachedSignature, SignedPublicKey, SignedPublicSubKey};
+use pgp::crypto::hash::HashAlgorithm;
+use pgp::packet::{Signature, SignatureType};
+use pgp::types::{KeyDetails, Tag};
+
+use crate::{At, Refusal, Signer};
+
+/// How an armored key begins.
+pub(crate) const ARMOR: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
+
+/// More signatures than this on one object are not looked at.
+const MOST_SIGNATURES: usize = 8;
+
+/// OpenPGP certificates.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KeyRing(Vec<SignedPublicKey>);
+
+impl KeyRing {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds every certificate of every armored block in `text`.
+    pub(crate) fn add(&mut self, text: &str) -> Result<(), String> {
+        let before = self.0.len();
+        for block in text.split(ARMOR).skip(1) {
+            let armored = format!("{ARMOR}{block}");
+            let (keys, _) = SignedPublicKey::from_string_many(&armored).map_err(|error| error.to_string())?;
+            for key in keys {
+                self.0.push(key.map_err(|error| error.to_string())?);
+            }
+        }
+        match self.0.len() == before {
+            true => Err("the key ring is empty".to_owned()),
+            false => Ok(()),
+        }
+    }
+
+    /// Who signed `payload`, if one of these keys did and may.
+    pub(crate) fn verify(&self, payload: &[u8], armored: &str, at: At) -> Result<Signer, Refusal> {
+        let malformed = |error: pgp::errors::Error| Refusal::Malformed { detail: error.to_string() };
+        let (signatures, _) = DetachedSignature::from_string_many(armored).map_err(malformed)?;
+        let mut refusal = Refusal::Malformed { detail: "it holds no signature".to_owned() };
+        for signature in signatures.take(MOST_SIGNATURES) {
+            match self.check(payload, &signature.map_err(malformed)?.signature, at) {
+                Ok(signer) => return Ok(signer),
+                Err(reason) => refusal = reason,
+            }
+        }
+        Err(refusal)
+    }
+
+    fn check(&self, payload: &[u8], signature: &Signature, at: At) -> Result<Signer, Refusal> {
+        let mut refusal = Refusal::UnknownKey { key: issuer(signature) };
+        for certificate in &self.0 {
+            let primary = Component::primary(certificate);
+            let subkeys = certificate.public_subkeys.iter().map(|subkey| Component::subkey(certificate, subkey));
+            for component in std::iter::once(primary).chain(subkeys) {
+                if !component.issued(signature) {
+                    continue;
+                }
+                match component.check(payload, signature, at) {
+                    Ok(()) => return Ok(component.signer()),
+                    Err(reason) => refusal = reason,
+                }
+            }
+        }
+        Err(refusal)
+    }
+}
+
+/// The key that a signature says it was made with.
+fn issuer(signature: &Signature) -> String {
+    let fingerprint = signature.issuer_fingerprint().first().map(|fingerprint| format!("{fingerprint:X}"));
+    let key_id = || signature.issuer_key_id().first().map(|id| id.to_string().to_uppercase());
+    fingerprint.or_else(key_id).unwrap_or_else(|| "without a name".to_owned())
+}
+
+/// The primary key of a certificate, or one of its subkeys.
+struct Component<'a> {
+    certificate: &'a SignedPublicKey,
+    subkey: Option<&'a SignedPublicSubKey>,
+}
+
+impl<'a> Component<'a> {
+    fn primary(certificate: &'a SignedPublicKey) -> Self {
+        Self { certificate, subkey: None }
+    }
+
+    fn subkey(certificate: &'a SignedPublicKey, subkey: &'a SignedPublicSubKey) -> Self {
+        Self { certificate, subkey: Some(subkey) }
+    }
+
+    fn details(&self) -> &dyn KeyDetails {
+        match self.subkey {
+            Some(subkey) => &subkey.key,
+            None => &self.certificate.primary_key,
+        }
+    }
+
+    fn signer(&self) -> Signer {
+        let name = self.certificate.details.users.first().and_then(|user| user.id.as_str().map(str::to_owned));
+        Signer { key: format!("{:X}", self.details().fingerprint()), name }
+    }
+
+    /// Whether a signature names this key as its issuer.
+    fn issued(&self, signature: &Signature) -> bool {
+        let details = self.details();
+        let fingerprints = signature.issuer_fingerprint();
+        if !fingerprints.is_empty() {
+            return fingerprints.contains(&&details.fingerprint());
+        }
+        signature.issuer_key_id().contains(&&details.legacy_key_id())
+    }
+
+    fn check(&self, payload: &[u8], signature: &Signature, at: At) -> Result<(), Refusal> {
+        let signer = || self.signer();
+        self.fits(payload, signature).map_err(|_| Refusal::BadSignature { signer: signer() })?;
+        if !matches!(signature.typ(), Some(SignatureType::Binary | SignatureType::Text)) {
+            return Err(Refusal::Malformed { detail: "it is not a signature over data".to_owned() });
+        }
+        if let Some(weak @ (HashAlgorithm::Md5 | HashAlgorithm::Sha1 | HashAlgorithm::Ripemd160)) = signature.hash_alg()
+        {
+            return Err(Refusal::Weak { signer: signer(), what: format!("the digest {weak}") });
+        }
+        self.standing(at)?;
+        self.age(signature, at)
+    }
+
+    fn fits(&self, payload: &[u8], signature: &Signature) -> pgp::errors::Result<()> {
+        match self.subkey {
+            Some(subkey) => signature.verify(&subkey.key, payload),
+            None => signature.verify(&self.certificate.primary_key, payload),
+        }
+    }
+
+    /// Whether the key itself may sign data at that time.
+    fn standing(&self, at: At) -> Result<(), Refusal> {
+        let primary = &self.certificate.primary_key;
+        let owner = self.primary_self_signature(at);
+        if self.certificate.details.revocation_signatures.iter().any(|revocation| revocation.verify_key(primary).is_ok())
+        {
+            return Err(Refusal::Revoked { signer: self.signer() });
+        }
+        let Some(owner) = owner else { return Err(Refusal::NotForSigning { signer: self.signer() }) };
+        self.not_expired(primary.created_at(), owner, at)?;
+        let flags = match self.subkey {
+            None => owner.key_flags(),
+            Some(subkey) => {
+                if subkey.signatures.iter().any(|signature| self.revokes(subkey, signature)) {
+                    return Err(Refusal::Revoked { signer: self.signer() });
+                }
+                let Some(binding) = self.binding(subkey, at) else {
+                    return Err(Refusal::NotForSigning { signer: self.signer() });
+                };
+                self.not_expired(subkey.key.created_at(), binding, at)?;
+                binding.key_flags()
+            }
+        };
+        match flags.sign() {
+            true => Ok(()),
+            false => Err(Refusal::NotForSigning { signer: self.signer() }),
+        }
+    }
+
+    /// The newest self-signature that says what the primary key is for: over a user id, or directly over the key.
+    fn primary_self_signature(&self, at: At) -> Option<&'a Signature> {
+        let primary = &self.certificate.primary_key;
+        let details = &self.certificate.details;
+        let direct = details.direct_signatures.iter().filter(|signature| signature.verify_key(primary).is_ok());
+        let users = details.users.iter().filter_map(|user| {
+            let own = |signature: &&Signature| signature.verify_certification(primary, Tag::UserId, &user.id).is_ok();
+            let newest = newest(user.signatures.iter().filter(own), at)?;
+            (newest.typ() != Some(SignatureType::CertRevocation)).then_some(newest)
+        });
+        newest(users, at).or_else(|| newest(direct, at))
+    }
+
+    /// The newest valid binding of a subkey. One with the right to sign must carry the subkey's own consent.
+    fn binding(&self, subkey: &'a SignedPublicSubKey, at: At) -> Option<&'a Signature> {
+        let primary = &self.certificate.primary_key;
+        let valid = |signature: &&Signature| {
+            signature.typ() == Some(SignatureType::SubkeyBinding)
+                && signature.verify_subkey_binding(primary, &subkey.key).is_ok()
+                && (!signature.key_flags().sign()
+                    || signature
+                        .embedded_signature()
+                        .is_some_and(|back| back.verify_primary_key_binding(&subkey.key, primary).is_ok()))
+        };
+        newest(subkey.signatures.iter().filter(valid), at)
+    }
+
+    fn revokes(&self, subkey: &SignedPublicSubKey, signature: &Signature) -> bool {
+        signature.typ() == Some(SignatureType::SubkeyRevocation)
+            && signature.verify_subkey_binding(&self.certificate.primary_key, &subkey.key).is_ok()
+    }
+
+    fn not_expired(&self, created: pgp::types::Timestamp, by: &Signature, at: At) -> Result<(), Refusal> {
+        let begins = moment(created);
+        if at.now < begins {
+            return Err(Refusal::NotYetValid { signer: self.signer(), begins });
+        }
+        match by.key_expiration_time().map(|time| time.as_secs()).filter(|seconds| *seconds > 0) {
+            Some(seconds) => self.ends(begins, seconds, at),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the signature itself is of an age to be believed.
+    fn age(&self, signature: &Signature, at: At) -> Result<(), Refusal> {
+        let Some(created) = signature.created() else {
+            return Err(Refusal::Malformed { detail: "it does not say when it was made".to_owned() });
+        };
+        if created < self.details().created_at() {
+            return Err(Refusal::NotYetValid { signer: self.signer(), begins: moment(self.details().created_at()) });
+        }
+        match signature.signature_expiration_time().map(|time| time.as_secs()).filter(|seconds| *seconds > 0) {
+            Some(seconds) => self.ends(moment(created), seconds, at),
+            None => Ok(()),
+        }
+    }
+
+    fn ends(&self, begins: Timestamp, seconds: u32, at: At) -> Result<(), Refusal> {
+        let ended = Timestamp::from_second(begins.as_second() + i64::from(seconds)).unwrap_or(Timestamp::MAX);
+        match at.now >= ended {
+            true => Err(Refusal::Expired { signer: self.signer(), ended }),
+            false => Ok(()),
+        }
+    }
+}
+
+/// The newest of some signatures that was made by `at`.
+fn newest<'a>(signatures: impl Iterator<Item = &'a Signature>, at: At) -> Option<&'a Signature> {
+    signatures
+        .filter(|signature| signature.created().is_some_and(|created| moment(created) <= at.now))
+        .max_by_key(|signature| signature.created())
+}
+
+fn moment(time: pgp::types::Timestamp) -> Timestamp {
+    Timestamp::from_second(i64::from(time.as_secs())).unwrap_or(Timestamp::MAX)
+}
