@@ -1,6 +1,8 @@
 //! What to do next, for whoever has just been woken up.
 
-use wickie_model::{ResourceKind, ResourceName, reason};
+use wickie_model::{ObjectId, ResourceKind, ResourceName, reason};
+
+use crate::config::DEFAULT_NAMESPACE;
 
 /// The next step for an object that is not ready, if there is one to take. `named` is how the command line names it.
 pub(super) fn next_step(kind: ResourceKind, name: &ResourceName, reason: &str, suspended: bool) -> Option<String> {
@@ -28,7 +30,7 @@ pub(super) fn next_step(kind: ResourceKind, name: &ResourceName, reason: &str, s
             format!("Mend the manifest in Git; what was applied before stays. See: wickie events {named}")
         }
         (_, reason::HEALTH_CHECK_FAILED) => {
-            format!("Look at the objects named above: kubectl describe. Then: wickie reconcile {named}")
+            format!("See what keeps them from it with kubectl describe, then: wickie reconcile {named}")
         }
         (_, reason::PRUNE_FAILED) => format!("Nothing more is deleted until then. See: wickie diff {named}"),
         (_, reason::RECONCILIATION_FAILED) => format!("It is tried again by itself. See: wickie events {named}"),
@@ -37,9 +39,20 @@ pub(super) fn next_step(kind: ResourceKind, name: &ResourceName, reason: &str, s
     Some(step)
 }
 
+/// The command that shows what is wrong with an object.
+pub(super) fn look_at(object: &ObjectId) -> String {
+    let namespace = if object.namespace.is_empty() { String::new() } else { format!(" -n {}", object.namespace) };
+    let group = if object.group.is_empty() { String::new() } else { format!(".{}", object.group) };
+    format!("kubectl{namespace} describe {}{group} {}", object.kind.to_lowercase(), object.name)
+}
+
 /// How the command line names an object: `shop`, `source/fleet`, `-n apps shop`.
 fn named(kind: ResourceKind, name: &ResourceName) -> String {
-    let prefix = if kind == ResourceKind::GitRepository { "source/" } else { "" };
-    let namespace = if name.namespace == "flux-system" { String::new() } else { format!("-n {} ", name.namespace) };
+    let prefix = match kind {
+        ResourceKind::Kustomization => String::new(),
+        ResourceKind::GitRepository => "source/".to_owned(),
+        other => format!("{}/", other.as_str().to_lowercase()),
+    };
+    let namespace = if name.namespace == DEFAULT_NAMESPACE { String::new() } else { format!("-n {} ", name.namespace) };
     format!("{namespace}{prefix}{}", name.name)
 }

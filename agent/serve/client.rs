@@ -162,6 +162,11 @@ impl Agent {
         self.get(path::DIFF, &name).await
     }
 
+    /// Its version.
+    pub async fn version(&self) -> Result<String, AgentError> {
+        self.get(path::VERSION, &()).await
+    }
+
     async fn stream(&self) -> io::Result<UnixStream> {
         UnixStream::connect(&self.socket).await
     }

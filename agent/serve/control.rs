@@ -26,6 +26,7 @@ use crate::store::{DataDir, EventFilter, Store, StoreError};
 
 /// The paths of the socket.
 pub(super) mod path {
+    pub(in crate::serve) const VERSION: &str = "/v1/version";
     pub(in crate::serve) const STATUS: &str = "/v1/status";
     pub(in crate::serve) const HISTORY: &str = "/v1/history";
     pub(in crate::serve) const EVENTS: &str = "/v1/events";
@@ -84,6 +85,7 @@ pub fn serve(
     let agent = AgentView { pid: std::process::id(), version: env!("CARGO_PKG_VERSION").to_owned(), since };
     let shared = Arc::new(Shared { store, commands, agent });
     let router = Router::new()
+        .route(path::VERSION, get(|| async { Json(env!("CARGO_PKG_VERSION")) }))
         .route(path::STATUS, get(status))
         .route(path::HISTORY, get(history))
         .route(path::EVENTS, get(events))

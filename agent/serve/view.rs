@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use wickie_model::{ConditionStatus, Conditions, ResourceKind, ResourceName, condition_type};
+use wickie_model::{ConditionStatus, Conditions, ResourceKind, ResourceName, condition_type, reason};
 
 use super::advice;
 use super::{ClusterLive, Counts, KustomizationLive, Live, Phase, Problem, SourceLive};
@@ -222,6 +222,15 @@ pub async fn status(store: &Store, running: Option<(AgentView, Live)>) -> Result
 }
 
 impl Status {
+    /// Leaves out what is in another namespace.
+    pub fn only(&mut self, namespace: &str) {
+        self.sources.retain(|source| source.name.namespace == namespace);
+        self.kustomizations.retain(|one| one.name.namespace == namespace);
+        self.providers.retain(|provider| provider.name.namespace == namespace);
+        self.others.retain(|other| other.name.namespace == namespace);
+        self.ok = self.agent.is_some() && self.troubles() == 0;
+    }
+
     /// How many things are not as they should be, beside that no agent may run.
     pub fn troubles(&self) -> usize {
         let objects = self.sources.iter().map(|source| (source.suspended, &source.ready));
@@ -263,13 +272,17 @@ fn kustomization(record: &Record, live: Option<&Live>, last_run: Option<Run>) ->
     let applied_revision = text(record, "/lastAppliedRevision");
     let attempted_revision = text(record, "/lastAttemptedRevision").filter(|it| Some(it) != applied_revision.as_ref());
     let entries = record.status.pointer("/inventory/entries").and_then(|entries| entries.as_array());
+    let mut ready = ready(record);
+    if let Some(problem) = problems.first().filter(|_| ready.reason == reason::HEALTH_CHECK_FAILED) {
+        ready.next = Some(advice::look_at(&problem.object));
+    }
     let stored =
         entries.map(|entries| Counts { total: entries.len().try_into().unwrap_or(u32::MAX), ..Counts::default() });
     KustomizationView {
         name: name.clone(),
         origin: record.origin,
         suspended: is_suspended(record),
-        ready: ready(record),
+        ready,
         applied_revision,
         attempted_revision,
         phase,
