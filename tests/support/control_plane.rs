@@ -351,7 +351,7 @@ impl ControlPlane {
             let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
             conditions.is_some_and(|all| all.iter().any(|one| one.type_ == "Ready" && one.status == "True"))
         };
-        for _ in 0..600 {
+        for _ in 0..1200 {
             for child in lock(&self.helpers).iter_mut() {
                 child.check()?;
             }
@@ -360,7 +360,7 @@ impl ControlPlane {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        bail!("kwok did not make {count} nodes Ready in a minute; its log is in {}", self.folder.display())
+        bail!("kwok did not make {count} nodes Ready in two minutes; its log is in {}", self.folder.display())
     }
 
     fn port(&mut self) -> Result<u16> {
