@@ -122,8 +122,9 @@ async fn an_error_names_what_is_wrong_and_what_to_do() {
     assert_eq!(wickie(dir.path(), "reconcile helm/shop").0, 2);
     assert_eq!(wickie(dir.path(), "no-such-command").0, 2);
 
-    std::fs::write(dir.path().join("wickie.db"), vec![7; 8192]).unwrap();
-    let (code, _, words) = wickie(dir.path(), "status");
+    let damaged = tempfile::tempdir().unwrap();
+    std::fs::write(damaged.path().join("wickie.db"), vec![7; 8192]).unwrap();
+    let (code, _, words) = wickie(damaged.path(), "status");
     assert_eq!(code, 1);
     assert!(words.contains("because: "), "{words}");
 }
