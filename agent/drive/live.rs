@@ -36,8 +36,8 @@ pub(super) struct Sighting {
 pub(super) enum Look<'a> {
     /// It is there.
     Seen(&'a Sighting),
-    /// It is not among those that carry our labels.
-    NotSeen,
+    /// It is not among those that carry our labels; true up to this version.
+    NotSeen(u64),
     /// Its kind cannot be seen, and why; nothing yet where there is no why.
     Blind(Option<&'a ApiError>),
 }
@@ -46,6 +46,8 @@ struct Watched {
     whole: bool,
     task: AbortHandle,
     seen: Option<HashMap<ObjectId, Sighting>>,
+    /// The newest version that the watch has told of.
+    version: u64,
     blind: Option<ApiError>,
 }
 
@@ -76,40 +78,46 @@ impl Live {
             }
             let gvk = Gvk { group: group.clone(), version: version.clone(), kind: kind.clone() };
             let task = tokio::task::spawn_local(follow(self.cluster.clone(), gvk, *whole, self.sender.clone()));
-            let watched = Watched { whole: *whole, task: task.abort_handle(), seen: None, blind: None };
+            let watched = Watched { whole: *whole, task: task.abort_handle(), seen: None, version: 0, blind: None };
             self.kinds.insert((group.clone(), kind.clone()), watched);
         }
     }
 
-    /// Takes in what a watch has seen; gives the Kustomizations that it may concern.
-    pub(super) fn take(&mut self, gvk: &Gvk, seen: Seen) -> Vec<ResourceName> {
+    /// Takes in what a watch has seen; gives the objects that it may concern, with their owners. Without an object it
+    /// may concern all of an owner's.
+    pub(super) fn take(&mut self, gvk: &Gvk, seen: Seen) -> Vec<(ResourceName, Option<ObjectId>)> {
         let Some(watched) = self.kinds.get_mut(&(gvk.group.clone(), gvk.kind.clone())) else { return Vec::new() };
         match seen {
             Seen::Blind(error) => {
                 watched.blind = Some(error);
                 Vec::new()
             }
-            Seen::All(objects) => {
+            Seen::All(objects, version) => {
                 let seen: HashMap<_, _> =
                     objects.iter().filter_map(|object| sight(gvk, object, watched.whole)).collect();
                 let before = watched.seen.take().unwrap_or_default();
-                let mut owners: Vec<_> = before.into_values().chain(seen.values().cloned()).map(|it| it.owner).collect();
+                let mut owners: Vec<_> =
+                    before.into_values().chain(seen.values().cloned()).map(|it| it.owner).collect();
                 watched.seen = Some(seen);
+                watched.version = version.parse().unwrap_or(0);
                 watched.blind = None;
                 owners.sort();
                 owners.dedup();
-                owners
+                owners.into_iter().map(|owner| (owner, None)).collect()
             }
             Seen::Here(object) => {
                 let Some((id, sighting)) = sight(gvk, &object, watched.whole) else { return Vec::new() };
                 let owner = sighting.owner.clone();
-                watched.seen.get_or_insert_default().insert(id, sighting);
-                vec![owner]
+                watched.version = watched.version.max(sighting.version);
+                watched.blind = None;
+                watched.seen.get_or_insert_default().insert(id.clone(), sighting);
+                vec![(owner, Some(id))]
             }
             Seen::Gone(object) => {
                 let Some((id, sighting)) = sight(gvk, &object, watched.whole) else { return Vec::new() };
+                watched.version = watched.version.max(sighting.version);
                 let before = watched.seen.get_or_insert_default().remove(&id);
-                vec![before.map_or(sighting.owner, |before| before.owner)]
+                vec![(before.map_or(sighting.owner, |before| before.owner), Some(id))]
             }
         }
     }
@@ -118,7 +126,7 @@ impl Live {
     pub(super) fn look(&self, id: &ObjectId) -> Look<'_> {
         let Some(watched) = self.kinds.get(&(id.group.clone(), id.kind.clone())) else { return Look::Blind(None) };
         match (&watched.blind, &watched.seen) {
-            (None, Some(seen)) => seen.get(id).map_or(Look::NotSeen, Look::Seen),
+            (None, Some(seen)) => seen.get(id).map_or(Look::NotSeen(watched.version), Look::Seen),
             (error, _) => Look::Blind(error.as_ref()),
         }
     }
@@ -153,7 +161,6 @@ async fn follow(cluster: Cluster, gvk: Gvk, whole: bool, sender: mpsc::Sender<Ev
 fn sight(gvk: &Gvk, object: &Value, whole: bool) -> Option<(ObjectId, Sighting)> {
     let metadata = object.get("metadata")?;
     let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let labels = metadata.get("labels")?;
     let id = ObjectId {
         group: gvk.group.clone(),
         kind: gvk.kind.clone(),
@@ -164,7 +171,9 @@ fn sight(gvk: &Gvk, object: &Value, whole: bool) -> Option<(ObjectId, Sighting)>
         metadata: drift::metadata_digest(metadata),
         version: text(metadata, "resourceVersion").parse().unwrap_or(0),
         verdict: whole.then(|| health::health(&gvk.group, &gvk.kind, object)),
-        owner: ResourceName::new(text(labels, OWNER_NAMESPACE), text(labels, OWNER_NAME)),
+        owner: metadata
+            .get("labels")
+            .map(|labels| ResourceName::new(text(labels, OWNER_NAMESPACE), text(labels, OWNER_NAME)))?,
     };
     Some((id, sighting))
 }

@@ -15,9 +15,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use tokio::sync::Notify;
-use wickie_model::{Digest, Entry, EntryState, Inventory, Manifest, ObjectId, ResourceName, Revision};
+use wickie_model::{
+    Digest, Entry, EntryState, Inventory, Manifest, ObjectId, Resource, ResourceKind, ResourceName, Revision, Severity,
+    reason,
+};
 use wickie_plan::{Action, Checked, Desired, Observed, Plan, Policy, Refusal, Request, Ssa, Wave, plan};
 
+use super::announce::{Announcer, Said};
 use super::claims::Claims;
 use super::live::Live;
 use crate::apply::{Done, Executor, Failure, Outcome};
@@ -39,6 +43,7 @@ pub(super) struct Shared {
     /// Rings when a watch has seen something.
     pub(super) seen: Rc<Notify>,
     pub(super) claims: Rc<RefCell<Claims>>,
+    pub(super) announcer: Rc<RefCell<Announcer>>,
 }
 
 /// What Git wants, as far as plans need to know; the manifests themselves are built again when they are to be sent.
@@ -97,7 +102,7 @@ pub(super) async fn build(
 ) -> Result<(Rc<Wanted>, Rc<BTreeMap<ObjectId, Manifest>>), RunError> {
     let snapshot = shared.git.load(source).await?.ok_or_else(|| RunError::NoSnapshot(source.name.clone()))?;
     let mut files = render::Files::new();
-    for entry in snapshot.files(&kustomization.path).await? {
+    for entry in snapshot.files(&kustomization.path).await?.unwrap_or_default() {
         let bytes = snapshot.read(entry.oid).await?;
         files.insert(entry.path, bytes);
     }
@@ -198,9 +203,8 @@ impl Job {
     fn plan(&self, observed: &BTreeMap<ObjectId, Observed>) -> Result<Checked<Plan>, Refusal> {
         let claims = self.shared.claims.borrow();
         let named = self.wanted.desired.keys().chain(self.inventory.keys());
-        let claimed = named
-            .filter_map(|id| Some((id.clone(), claims.other(id, &self.kustomization.name)?.clone())))
-            .collect();
+        let claimed =
+            named.filter_map(|id| Some((id.clone(), claims.other(id, &self.kustomization.name)?.clone()))).collect();
         plan(&Request {
             desired: &self.wanted.desired,
             inventory: &self.inventory,
@@ -241,11 +245,12 @@ impl Job {
             };
             put.push((step.id.clone(), entry));
         }
-        self.commit(put, Vec::new()).await
+        self.commit(put, Vec::new(), None).await
     }
 
     /// Writes down what happened.
     async fn record(&mut self, wave: &Wave, outcomes: Vec<Outcome>, report: &mut Report) -> Result<(), StoreError> {
+        let before = report.done.len();
         let actions: HashMap<&ObjectId, &Action> = wave.steps.iter().map(|step| (&step.id, &step.action)).collect();
         let (mut put, mut struck) = (Vec::new(), Vec::new());
         for outcome in outcomes {
@@ -283,10 +288,23 @@ impl Job {
                 Done::Failed(failure) => fail(report, id, failure),
             }
         }
-        self.commit(put, struck).await
+        let said = (report.done.len() > before).then(|| self.progress(&report.done[before..]));
+        self.commit(put, struck, said).await
     }
 
-    async fn commit(&mut self, put: Vec<(ObjectId, Entry)>, struck: Vec<ObjectId>) -> Result<(), StoreError> {
+    /// What a wave has done, as Flux reports it: an object a line.
+    fn progress(&self, done: &[String]) -> Said {
+        let about = Resource::new(ResourceKind::Kustomization, self.kustomization.name.clone());
+        let revision = Some(&self.wanted.key.revision);
+        self.shared.announcer.borrow().say(&about, Severity::Info, reason::PROGRESSING, done.join("\n"), revision)
+    }
+
+    async fn commit(
+        &mut self,
+        put: Vec<(ObjectId, Entry)>,
+        struck: Vec<ObjectId>,
+        said: Option<Said>,
+    ) -> Result<(), StoreError> {
         if put.is_empty() && struck.is_empty() {
             return Ok(());
         }
@@ -296,7 +314,10 @@ impl Job {
             self.versions.remove(id);
         }
         let change = InventoryChange { owner: self.kustomization.name.clone(), put, struck };
-        self.shared.store.commit(Batch { inventory: vec![change], ..Batch::default() }).await
+        let events = said.into_iter().collect();
+        self.shared.store.commit(Batch { inventory: vec![change], events, ..Batch::default() }).await?;
+        self.shared.announcer.borrow().wake();
+        Ok(())
     }
 }
 

@@ -101,8 +101,12 @@ impl Job {
                 let old = self.versions.get(id).is_some_and(|ours| sighting.version < *ours);
                 if same || old { Glance::Known(Observed::Same) } else { Glance::Suspect }
             }
-            // It may have lost its label, or just been made: a read tells.
-            Look::NotSeen => Glance::Suspect,
+            // The watch is not yet as far as our own write.
+            Look::NotSeen(version) if self.versions.get(id).is_some_and(|ours| version < *ours) => {
+                Glance::Known(Observed::Same)
+            }
+            // It may only have lost its label: a read tells.
+            Look::NotSeen(_) => Glance::Suspect,
             Look::Blind(None) => Glance::Wait,
             Look::Blind(Some(error)) => match error.class {
                 Class::NoSuchKind => Glance::Known(Observed::Absent),
