@@ -7,7 +7,7 @@ use wickie_model::{ResourceKind, ResourceName};
 
 use super::logging::LogFormat;
 use super::target::Target;
-use super::{diff, events, history, reconcile, status, suspend};
+use super::{diff, events, history, reconcile, run, status, suspend};
 use crate::config::DEFAULT_NAMESPACE;
 use crate::store::DataDir;
 
@@ -46,6 +46,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// The agent itself
+    Run(run::Args),
     /// How everything stands
     Status(status::Args),
     /// Do it now, and wait for the outcome

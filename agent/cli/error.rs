@@ -3,6 +3,7 @@
 use std::io;
 
 use super::Exit;
+use crate::drive::DriveError;
 use crate::serve::{AgentError, Refused};
 
 /// A command that failed. [`super::Out::failed`] shows it, with its causes.
@@ -11,6 +12,9 @@ pub enum CliError {
     /// The agent or its data could not be reached.
     #[error(transparent)]
     Agent(#[from] AgentError),
+    /// The agent could not start, or had to stop.
+    #[error(transparent)]
+    Run(#[from] DriveError),
     /// The agent will not do it.
     #[error(transparent)]
     Refused(#[from] Refused),

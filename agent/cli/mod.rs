@@ -31,7 +31,6 @@ pub use error::CliError;
 pub use logging::{LogFormat, start as start_logging};
 pub use look::Look;
 pub use out::{Exit, Out};
-pub use run::{RunArgs, RunOptions};
 
 use args::Command;
 
@@ -40,6 +39,7 @@ impl Cli {
     pub async fn execute(self, out: &mut Out) -> Result<Exit, CliError> {
         let (command, settings) = self.settings();
         match command {
+            Command::Run(args) => run::execute(args, &settings).await,
             Command::Status(args) => status::execute(args, &settings, out).await,
             Command::Reconcile(args) => reconcile::execute(args, &settings, out).await,
             Command::Suspend(args) => suspend::suspend(args, &settings, out).await,

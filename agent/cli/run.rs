@@ -1,22 +1,19 @@
 //! `wickie run`: the agent itself.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::{Cluster, Settings};
-use crate::store::DataDir;
+use super::{CliError, Cluster, Exit, Settings};
+use crate::cluster::Connection;
+use crate::drive::{self, DriveError};
 
 /// As written.
 #[derive(Clone, Debug, clap::Args)]
-pub struct RunArgs {
+pub(super) struct Args {
     /// Objects to keep to: YAML files, or folders of them [default: /etc/wickie/conf.d if it is there]
     #[arg(long, value_name = "DIR|FILE")]
     config: Vec<PathBuf>,
     #[command(flatten)]
     cluster: Cluster,
-    /// Serve metrics and health here
-    #[arg(long, value_name = "ADDR")]
-    listen: Option<SocketAddr>,
     /// Do everything once, send the reports, and end
     #[arg(long)]
     once: bool,
@@ -28,35 +25,42 @@ pub struct RunArgs {
     takeover: bool,
 }
 
-/// As used.
-#[derive(Clone, Debug)]
-pub struct RunOptions {
-    /// Where the state is.
-    pub data_dir: DataDir,
-    /// Files and folders with objects.
-    pub config: Vec<PathBuf>,
-    /// Which Kubernetes API.
-    pub cluster: Cluster,
-    /// Where metrics and health are served.
-    pub listen: Option<SocketAddr>,
-    /// Whether to end after one round.
-    pub once: bool,
-    /// Whether objects need no label.
-    pub all: bool,
-    /// Whether to work beside a Flux controller.
-    pub takeover: bool,
-}
-
 /// Where objects are looked for if nothing is said.
 const CONFIG: &str = "/etc/wickie/conf.d";
 
-impl RunArgs {
-    /// What they mean.
-    pub fn options(self, settings: &Settings) -> RunOptions {
-        let Self { mut config, cluster, listen, once, all, takeover } = self;
+pub(super) async fn execute(args: Args, settings: &Settings) -> Result<Exit, CliError> {
+    // One TLS provider for the process: reqwest and kube take the installed one. A second installation is refused, and
+    // harmless.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match drive::run(args.settings(settings)).await {
+        Ok(()) => Ok(Exit::Done),
+        Err(DriveError::NotReady) => Ok(Exit::Differs),
+        Err(error) => Err(CliError::Run(error)),
+    }
+}
+
+impl Args {
+    /// As used.
+    fn settings(self, settings: &Settings) -> drive::Settings {
+        let Self { mut config, cluster, once, all, takeover } = self;
         if config.is_empty() && Path::new(CONFIG).exists() {
             config.push(CONFIG.into());
         }
-        RunOptions { data_dir: settings.data_dir.clone(), config, cluster, listen, once, all, takeover }
+        drive::Settings {
+            data_dir: settings.data_dir.clone(),
+            config,
+            connection: Connection { kubeconfig: cluster.kubeconfig, context: cluster.context },
+            once,
+            all,
+            takeover,
+            node: node_name(),
+        }
     }
+}
+
+/// The node's name: what the pod is told, or what the system calls itself.
+fn node_name() -> String {
+    let told = std::env::var("NODE_NAME").ok().filter(|name| !name.is_empty());
+    let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    told.or_else(host).map(|name| name.trim().to_owned()).unwrap_or_else(|| "unknown".to_owned())
 }

@@ -12,7 +12,7 @@ use wickie_model::{
     ConditionStatus, Digest, Inventory, Manifest, ObjectId, Resource, ResourceKind, ResourceName, condition_type,
     reason,
 };
-use wickie_plan::cycle::{self, Cause, Effect, Hold, Moment, Outcome, Pace, backoff};
+use wickie_plan::cycle::{self, Cause, Effect, Hold, Moment, Pace, backoff};
 use wickie_plan::{DeletionPolicy, Mode, Policy};
 
 use super::live::Look;
