@@ -59,25 +59,35 @@ pub(super) async fn execute(args: Args, settings: &Settings, out: &mut Out) -> R
     }
     let order = agent.reconcile(resource.clone(), args.with_source, args.waiting.wait());
     let outcome = args.waiting.answer(order).await?;
-    show(&resource, &outcome, settings, out)
+    show(&resource, &outcome, args.waiting.wait(), settings, out)
 }
 
-/// Shows how an order ended, and gives the exit code for it.
+/// Shows how an order ended, and gives the exit code for it. Where nobody waited for the work, that it was taken is a
+/// success, whatever state it found.
 pub(super) fn show(
     resource: &Resource,
     outcome: &Outcome,
+    waited: bool,
     settings: &Settings,
     out: &mut Out,
 ) -> Result<Exit, CliError> {
-    out.answer(settings.format, outcome, |outcome, look| sentence(resource, outcome, look))?;
-    Ok(if outcome.severity == Severity::Error { Exit::Failed } else { Exit::Done })
+    out.answer(settings.format, outcome, |outcome, look| match waited {
+        true => sentence(resource, outcome, look),
+        false => taken(resource, "is under way: see `wickie status`", look),
+    })?;
+    Ok(if waited && outcome.severity == Severity::Error { Exit::Failed } else { Exit::Done })
+}
+
+/// That an order was taken.
+pub(super) fn taken(resource: &Resource, what: &str, look: &Look) -> String {
+    let lines = text::wrap(&format!("{resource} {what}"), look.width.saturating_sub(2));
+    format!("{} {}\n", look.paint(Tone::Warn, "○"), lines.join("\n  "))
 }
 
 fn sentence(resource: &Resource, outcome: &Outcome, look: &Look) -> String {
-    let (tone, mark) = match (outcome.severity, outcome.done) {
-        (Severity::Error, _) => (Tone::Bad, "✗"),
-        (Severity::Info, true) => (Tone::Good, "●"),
-        (Severity::Info, false) => (Tone::Warn, "○"),
+    let (tone, mark) = match outcome.severity {
+        Severity::Error => (Tone::Bad, "✗"),
+        Severity::Info => (Tone::Good, "●"),
     };
     let reason = if outcome.severity == Severity::Error { format!("{}: ", outcome.reason) } else { String::new() };
     let lines = text::wrap(&format!("{resource}: {reason}{}", outcome.message), look.width.saturating_sub(2));

@@ -120,12 +120,13 @@ impl Page<'_> {
             }
         }
         let Some(cluster) = &status.cluster else { return };
-        let since = text::age(cluster.since, self.look.now);
+        let server = text::clean(&cluster.server);
+        let server = if server.is_empty() { String::new() } else { format!(" {server}") };
         if cluster.reachable {
-            self.line(Tone::Good, "●", &format!("The cluster {} answers", text::clean(&cluster.server)));
+            self.line(Tone::Good, "●", &format!("The cluster{server} answers"));
         } else {
-            let line = format!("The cluster {} has not answered for {since}", text::clean(&cluster.server));
-            self.line(Tone::Bad, "✗", &line);
+            let since = text::age(cluster.since, self.look.now);
+            self.line(Tone::Bad, "✗", &format!("The cluster{server} has not answered for {since}"));
             self.paragraph(None, cluster.why.as_deref().unwrap_or_default());
         }
     }
@@ -159,8 +160,8 @@ impl Page<'_> {
                 Some(signer) => format!("signed by {signer}"),
                 None => "taken without a signature".to_owned(),
             };
-            let accepted = snapshot.accepted_at.map(|at| format!(", accepted {} ago", text::age(at, self.look.now)));
-            self.paragraph(Some(Tone::Dim), &format!("{signer}{}", accepted.unwrap_or_default()));
+            let accepted = text::age(snapshot.accepted_at, self.look.now);
+            self.paragraph(Some(Tone::Dim), &format!("{signer}, accepted {accepted} ago"));
         }
         let contact = source.live.last_contact.map(|at| format!("last contact {} ago", text::age(at, self.look.now)));
         let poll = source.live.next_poll.map(|at| format!("next poll {}", text::until(at, self.look.now)));

@@ -10,7 +10,7 @@ use wickie_model::{ConditionStatus, Conditions, ResourceKind, ResourceName, cond
 use super::advice;
 use super::{ClusterLive, Counts, KustomizationLive, Live, Phase, Problem, SourceLive};
 use crate::report::Sending;
-use crate::store::{Origin, Record, Run, Store, StoreError, Waiting};
+use crate::store::{Origin, Record, Run, SnapshotRow, Store, StoreError, Waiting};
 
 /// The version of this JSON.
 pub const API_VERSION: &str = "cli.wickie.dev/v1";
@@ -100,8 +100,7 @@ pub struct SnapshotView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signer: Option<String>,
     /// When it was accepted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub accepted_at: Option<Timestamp>,
+    pub accepted_at: Timestamp,
 }
 
 /// A Kustomization.
@@ -187,13 +186,18 @@ pub async fn status(store: &Store, running: Option<(AgentView, Live)>) -> Result
         Some((agent, live)) => (Some(agent), Some(live)),
         None => (None, None),
     };
+    let sizes = store.inventory_sizes().await?;
     let (mut sources, mut kustomizations, mut providers, mut others) = (vec![], vec![], vec![], vec![]);
     for record in store.records().await? {
         match record.resource.kind {
-            ResourceKind::GitRepository => sources.push(source(&record, live.as_ref())),
+            ResourceKind::GitRepository => {
+                let snapshot = store.snapshots(&record.resource.name, 1).await?.pop();
+                sources.push(source(&record, live.as_ref(), snapshot));
+            }
             ResourceKind::Kustomization => {
                 let last_run = store.runs(record.resource.name.clone(), 1).await?.pop();
-                kustomizations.push(kustomization(&record, live.as_ref(), last_run));
+                let size = sizes.get(&record.resource.name).copied();
+                kustomizations.push(kustomization(&record, live.as_ref(), last_run, size));
             }
             ResourceKind::Provider => providers.push(provider(&record, live.as_ref())),
             kind @ (ResourceKind::Alert | ResourceKind::Receiver) => {
@@ -251,33 +255,34 @@ impl ProviderView {
     }
 }
 
-fn source(record: &Record, live: Option<&Live>) -> SourceView {
+fn source(record: &Record, live: Option<&Live>, snapshot: Option<SnapshotRow>) -> SourceView {
     let name = &record.resource.name;
-    let text = |pointer| text(record, pointer);
     SourceView {
         name: name.clone(),
         origin: record.origin,
         suspended: is_suspended(record),
         ready: ready(record),
-        snapshot: text("/artifact/revision").map(|revision| SnapshotView { revision, signer: None, accepted_at: None }),
+        snapshot: snapshot.map(|SnapshotRow { snapshot, .. }| SnapshotView {
+            revision: snapshot.revision.to_string(),
+            signer: snapshot.signer,
+            accepted_at: snapshot.accepted_at,
+        }),
         live: live.and_then(|live| live.sources.get(name)).cloned().unwrap_or_default(),
     }
 }
 
-fn kustomization(record: &Record, live: Option<&Live>, last_run: Option<Run>) -> KustomizationView {
+fn kustomization(record: &Record, live: Option<&Live>, last_run: Option<Run>, size: Option<u64>) -> KustomizationView {
     let name = &record.resource.name;
     let live = live.and_then(|live| live.kustomizations.get(name)).cloned();
     let phase = live.as_ref().map(|live| live.phase);
     let KustomizationLive { next_run, objects, problems, .. } = live.unwrap_or_default();
     let applied_revision = text(record, "/lastAppliedRevision");
     let attempted_revision = text(record, "/lastAttemptedRevision").filter(|it| Some(it) != applied_revision.as_ref());
-    let entries = record.status.pointer("/inventory/entries").and_then(|entries| entries.as_array());
     let mut ready = ready(record);
     if let Some(problem) = problems.first().filter(|_| ready.reason == reason::HEALTH_CHECK_FAILED) {
         ready.next = Some(advice::look_at(&problem.object));
     }
-    let stored =
-        entries.map(|entries| Counts { total: entries.len().try_into().unwrap_or(u32::MAX), ..Counts::default() });
+    let written = size.map(|size| Counts { total: size.try_into().unwrap_or(u32::MAX), ..Counts::default() });
     KustomizationView {
         name: name.clone(),
         origin: record.origin,
@@ -287,7 +292,7 @@ fn kustomization(record: &Record, live: Option<&Live>, last_run: Option<Run>) ->
         attempted_revision,
         phase,
         next_run,
-        objects: objects.or(stored),
+        objects: objects.or(written),
         problems,
         last_run,
     }

@@ -122,8 +122,9 @@ async fn an_error_names_what_is_wrong_and_what_to_do() {
     assert_eq!(wickie(dir.path(), "reconcile helm/shop").0, 2);
     assert_eq!(wickie(dir.path(), "no-such-command").0, 2);
 
-    std::fs::write(dir.path().join("wickie.db"), vec![7; 8192]).unwrap();
-    let (code, _, words) = wickie(dir.path(), "status");
+    let damaged = tempfile::tempdir().unwrap();
+    std::fs::write(damaged.path().join("wickie.db"), vec![7; 8192]).unwrap();
+    let (code, _, words) = wickie(damaged.path(), "status");
     assert_eq!(code, 1);
     assert!(words.contains("because: "), "{words}");
 }
@@ -147,7 +148,8 @@ async fn orders_go_to_the_agent_and_their_outcome_is_the_exit_code() {
         while let Some(command) = queue.recv().await {
             match command {
                 serve::Command::Reconcile { resource, reply, with_source, wait } => {
-                    assert!(wait && with_source == (resource.name.namespace == "apps"));
+                    assert_eq!(with_source, resource.name.namespace == "apps");
+                    assert_eq!(wait, resource.name.name == "shop");
                     let answer = match resource.name.namespace.as_str() {
                         "flux-system" => Ok(well.clone()),
                         "apps" => Ok(ill.clone()),
@@ -157,8 +159,11 @@ async fn orders_go_to_the_agent_and_their_outcome_is_the_exit_code() {
                 }
                 serve::Command::Live { reply } => drop(reply.send(Live::default())),
                 serve::Command::Diff { reply, .. } => drop(reply.send(Ok("-a\n+b\n".to_owned()))),
-                // Never answered: the command gives up by itself.
+                // One that is not well is suspended all the same.
+                serve::Command::Suspend { resource, reply } if resource == shop() => drop(reply.send(Ok(ill.clone()))),
+                // Dropped unanswered, as by an agent that stops.
                 serve::Command::Suspend { .. } => {}
+                // Never answered: the command gives up by itself.
                 serve::Command::Resume { reply, .. } => {
                     drop(tokio::spawn(async { (reply, std::future::pending::<()>().await) }))
                 }
@@ -179,7 +184,12 @@ async fn orders_go_to_the_agent_and_their_outcome_is_the_exit_code() {
     let (code, _, words) = run("resume shop --timeout 10ms").await.unwrap();
     assert_eq!(code, 3, "{words}");
     assert!(words.contains("no outcome after 10ms"), "{words}");
-    let (code, _, words) = run("suspend shop").await.unwrap();
+    let (code, shown, _) = run("-n apps reconcile till --with-source --no-wait").await.unwrap();
+    assert_eq!((code, shown.as_str()), (0, "○ Kustomization/apps/till is under way: see `wickie status`\n"));
+    let (code, shown, _) = run("suspend shop").await.unwrap();
+    assert_eq!(code, 0);
+    assert_eq!(shown, "○ Kustomization/flux-system/shop is left as it is until `wickie resume`\n");
+    let (code, _, words) = run("suspend source/shop").await.unwrap();
     assert_eq!(code, 1);
     assert!(words.contains("the agent is stopping"), "{words}");
     assert_eq!(run("diff shop --exit-code").await.unwrap(), (3, "-a\n+b\n".to_owned(), String::new()));

@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use wickie_model::{Cause, Digest, Event, Health, ObjectId, Resource, ResourceKind, Severity, condition_type, reason};
+use wickie_model::{
+    Cause, Digest, Event, Health, ObjectId, Resource, ResourceKind, Revision, Severity, condition_type, reason,
+};
+use wickie_trust::Floor;
 
 use super::*;
 use crate::cli::golden;
 use crate::report::Sending;
 use crate::serve::view::{self, AgentView};
 use crate::serve::{ClusterLive, Counts, KustomizationLive, Live, Problem, SourceLive};
-use crate::store::{Batch, Changes, DataDir, Delivery, Origin, Record, Run, Store};
+use crate::store::{Batch, Changes, DataDir, Delivery, NewSnapshot, Origin, Record, Run, Store};
 
 fn now() -> Timestamp {
     "2026-03-01T03:00:00Z".parse().unwrap()
@@ -64,6 +67,16 @@ fn event(id: &str, provider: &str) -> (Event, Vec<Delivery>) {
     (event.clone(), vec![Delivery { provider: name(provider), event }])
 }
 
+/// Has `fleet` accept a revision.
+async fn accept(store: &Store, revision: &str, signer: Option<&str>) {
+    let revision: Revision = revision.parse().unwrap();
+    let commit = revision.commit();
+    let (signer, accepted_at) = (signer.map(str::to_owned), ago(11_600));
+    let snapshot = NewSnapshot { revision, tag: None, signer, bytes: 1_000, accepted_at };
+    let floor = Floor { track: "main".to_owned(), commit, tag: None, version: None };
+    store.accept_snapshot(&name("fleet"), snapshot, floor, 5).await.unwrap();
+}
+
 /// A night in which several things went wrong.
 async fn a_bad_night(dir: &DataDir) -> Store {
     let store = Store::open(dir, now()).unwrap().0;
@@ -71,8 +84,7 @@ async fn a_bad_night(dir: &DataDir) -> Store {
         "conditions": ready("True", reason::RECONCILIATION_SUCCEEDED, "applied", ago(11_520))});
     let till = json!({"lastAppliedRevision": OLD, "lastAttemptedRevision": NEW,
         "conditions": ready("False", reason::HEALTH_CHECK_FAILED, "2 of 12 objects are not healthy after 2m0s", ago(720))});
-    let fleet = json!({"artifact": {"revision": NEW},
-        "conditions": ready("False", reason::GIT_OPERATION_FAILED, "asking https://git.example/fleet for its references: connection timed out", ago(5_400))});
+    let fleet = json!({"conditions": ready("False", reason::GIT_OPERATION_FAILED, "asking https://git.example/fleet for its references: connection timed out", ago(5_400))});
     let mut suspended =
         record(ResourceKind::Kustomization, "monitoring-with-a-rather-long-name-for-a-kustomization", json!({}));
     suspended.suspended = true;
@@ -94,6 +106,7 @@ async fn a_bad_night(dir: &DataDir) -> Store {
     let mut events: Vec<_> = ["a", "b", "c"].map(|id| event(id, "ci")).into();
     events.push(event("d", "gone"));
     store.commit(Batch { records, runs, events, ..Batch::default() }).await.unwrap();
+    accept(&store, NEW, Some("SHA256:x8dW0fQk1m6rXv kari@example.no")).await;
     store
 }
 
@@ -185,8 +198,7 @@ async fn a_good_night_is_short() {
     let store = Store::open(&DataDir::new(dir.path()), now()).unwrap().0;
     let shop = json!({"lastAppliedRevision": NEW, "lastAttemptedRevision": NEW,
         "conditions": ready("True", reason::RECONCILIATION_SUCCEEDED, "applied", ago(600))});
-    let fleet =
-        json!({"artifact": {"revision": NEW}, "conditions": ready("True", reason::SUCCEEDED, "stored", ago(600))});
+    let fleet = json!({"conditions": ready("True", reason::SUCCEEDED, "stored", ago(600))});
     let records = vec![
         record(ResourceKind::Kustomization, "shop", shop),
         record(ResourceKind::GitRepository, "fleet", fleet),
@@ -194,6 +206,7 @@ async fn a_good_night_is_short() {
     ];
     let runs = vec![run("shop", Cause::Revision, 600, Changes { created: 41, ..Changes::default() })];
     store.commit(Batch { records, runs, ..Batch::default() }).await.unwrap();
+    accept(&store, NEW, None).await;
     let (agent, mut live) = live();
     live.providers.remove(&name("ci"));
     let status = view::status(&store, Some((agent, live))).await.unwrap();
