@@ -226,6 +226,7 @@ impl<'t> Composer<'t, '_> {
         };
         Ok(Scalar {
             tag,
+            quoted: style != ScalarStyle::Plain,
             text: normal(tag, text, self.dialect),
         })
     }
@@ -300,6 +301,7 @@ impl<'t> Composer<'t, '_> {
             Node::Scalar(Scalar {
                 tag: Tag::Str,
                 text,
+                ..
             }) => Ok(Some(text)),
             Node::Scalar(scalar) => self
                 .key_text(&scalar)

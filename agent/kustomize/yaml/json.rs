@@ -28,7 +28,12 @@ fn scalar_value(scalar: &Scalar) -> Result<Value, Fault> {
     };
     let resolved = match scalar.tag {
         Tag::Str => return Ok(Value::String(scalar.text.as_ref().into())),
-        Tag::Null => return Ok(Value::Null),
+        Tag::Null => {
+            return match resolve(&scalar.text, Dialect::Kustomize) {
+                Resolved::Null => Ok(Value::Null),
+                _ => Err(wrong("!!null")),
+            };
+        }
         _ => resolve(&scalar.text, Dialect::Kustomize),
     };
     match (scalar.tag, resolved) {
@@ -56,21 +61,19 @@ fn scalar_value(scalar: &Scalar) -> Result<Value, Fault> {
 pub(crate) fn from_value(value: &Value) -> Node {
     match value {
         Value::Null => Node::null(),
-        Value::Bool(value) => Node::Scalar(Scalar {
-            tag: Tag::Bool,
-            text: value.to_string().into(),
-        }),
+        Value::Bool(value) => plain(Tag::Bool, value.to_string()),
         Value::Number(number) => match number.as_f64() {
-            Some(float) if number.is_f64() => Node::Scalar(Scalar {
-                tag: Tag::Float,
-                text: number::general(float).into(),
-            }),
-            _ => Node::Scalar(Scalar {
-                tag: Tag::Int,
-                text: number.to_string().into(),
-            }),
+            Some(float) if number.is_f64() => plain(Tag::Float, number::general(float)),
+            _ => plain(Tag::Int, number.to_string()),
         },
-        Value::String(text) => Node::text(text.as_str()),
+        Value::String(text) => {
+            let quoted = super::scalar::plain_tag(text) != Tag::Str;
+            Node::Scalar(Scalar {
+                tag: Tag::Str,
+                quoted,
+                text: text.as_str().into(),
+            })
+        }
         Value::Array(items) => Node::Seq(items.iter().map(from_value).collect()),
         Value::Object(members) => Node::Map(
             members
@@ -79,4 +82,12 @@ pub(crate) fn from_value(value: &Value) -> Node {
                 .collect::<Map>(),
         ),
     }
+}
+
+fn plain(tag: Tag, text: String) -> Node {
+    Node::Scalar(Scalar {
+        tag,
+        quoted: false,
+        text: text.into(),
+    })
 }

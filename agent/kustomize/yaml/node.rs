@@ -15,12 +15,22 @@ pub(crate) enum Node {
 }
 
 /// A scalar: its text as written and what that text is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Scalar {
     /// What the text stands for.
     pub(crate) tag: Tag,
+    /// Whether it stood in quotes or in a block. kustomize carries this over to some of the values it writes there,
+    /// and then it decides whether `12` is text or a number.
+    pub(crate) quoted: bool,
     /// The text after unquoting.
     pub(crate) text: Box<str>,
+}
+
+/// Two scalars are equal when they mean the same, however they are written.
+impl PartialEq for Scalar {
+    fn eq(&self, other: &Scalar) -> bool {
+        self.tag == other.tag && self.text == other.text
+    }
 }
 
 /// The core types of YAML 1.2 and the two that 1.1 adds.
@@ -51,6 +61,7 @@ impl Scalar {
     pub(crate) fn text(text: impl Into<Box<str>>) -> Scalar {
         Scalar {
             tag: Tag::Str,
+            quoted: false,
             text: text.into(),
         }
     }
@@ -60,8 +71,22 @@ impl Scalar {
         let text = text.into();
         Scalar {
             tag: super::scalar::plain_tag(&text),
+            quoted: false,
             text,
         }
+    }
+}
+
+impl Scalar {
+    /// Overwrites the text and lets the new text say what it is, unless the old one stood in quotes. This is how
+    /// kustomize sets names and images.
+    pub(crate) fn retext(&mut self, text: &str) {
+        self.tag = if self.quoted {
+            Tag::Str
+        } else {
+            super::scalar::plain_tag(text)
+        };
+        self.text = text.into();
     }
 }
 
@@ -80,6 +105,7 @@ impl Node {
     pub(crate) fn null() -> Node {
         Node::Scalar(Scalar {
             tag: Tag::Null,
+            quoted: false,
             text: "null".into(),
         })
     }
@@ -237,11 +263,6 @@ impl Map {
     /// The members in order.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut Node)> {
         self.entries.iter_mut().map(|(key, value)| (&**key, value))
-    }
-
-    /// Keeps the members for which `keep` says so.
-    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&str, &Node) -> bool) {
-        self.entries.retain(|(key, value)| keep(key, value));
     }
 }
 
