@@ -58,11 +58,33 @@ pub(crate) struct Target<'f> {
 
 /// The schema for merge keys: the first that a kustomization brings, else the built-in one.
 #[derive(Debug, Default)]
-pub(crate) struct SchemaInUse(std::cell::OnceCell<Schema>);
+pub(crate) struct SchemaInUse {
+    own: std::cell::OnceCell<Schema>,
+    /// Whether a kustomization's schema adds to the built-in one (Flux) or replaces it (kustomize).
+    adds: bool,
+}
 
 impl SchemaInUse {
+    /// A schema to which those of kustomizations add.
+    pub(crate) fn adding() -> SchemaInUse {
+        SchemaInUse {
+            adds: true,
+            ..SchemaInUse::default()
+        }
+    }
+
     pub(crate) fn get(&self) -> &Schema {
-        self.0.get().unwrap_or_else(|| Schema::built_in())
+        self.own.get().unwrap_or_else(|| Schema::built_in())
+    }
+
+    fn adopt(&self, schema: Schema) {
+        let schema = if self.adds {
+            schema.over_built_in()
+        } else {
+            schema
+        };
+        // Only the first schema of a build counts.
+        let _ = self.own.set(schema);
     }
 }
 
@@ -93,7 +115,7 @@ impl<'f> Target<'f> {
         let open_api = &self.kustomization.open_api;
         let fault = |field: &str, problem: String| Err(self.kustomization.fault(field, problem));
         match (open_api.get("path"), open_api.get("version")) {
-            (Some(_), Some(_)) if self.schema.0.get().is_none() => fault(
+            (Some(_), Some(_)) if self.schema.own.get().is_none() => fault(
                 "openapi",
                 "a version and a schema of its own exclude each other".to_owned(),
             ),
@@ -101,8 +123,7 @@ impl<'f> Target<'f> {
                 let (file, bytes) = self.load("openapi.path", path)?;
                 let trees = yaml::trees(&file, bytes, yaml::Dialect::Kubernetes)?;
                 if let Some(tree) = trees.first() {
-                    // Only the first schema of a build counts.
-                    let _ = self.schema.0.set(Schema::from_open_api(&tree.root));
+                    self.schema.adopt(Schema::from_open_api(&tree.root));
                 }
                 Ok(())
             }

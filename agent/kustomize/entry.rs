@@ -27,6 +27,21 @@ pub struct Options {
     pub order: Order,
 }
 
+impl Options {
+    /// As `kustomize build` has it by default.
+    pub fn kustomize() -> Options {
+        Options::default()
+    }
+
+    /// As Flux builds: files from anywhere in the tree, in their own order.
+    pub fn flux() -> Options {
+        Options {
+            restrictor: LoadRestrictor::None,
+            order: Order::AsRead,
+        }
+    }
+}
+
 /// An order of objects.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Order {

@@ -170,6 +170,13 @@ impl<'f> Loader<'f> {
         })
     }
 
+    /// Whether a path names neither a file nor a folder of the tree.
+    pub(crate) fn is_missing(&self, path: &str) -> bool {
+        !self
+            .resolve(path)
+            .is_ok_and(|full| self.files.get(&full).is_some() || self.files.has_directory(&full))
+    }
+
     /// Whether a path names a file of the tree, allowed or not.
     pub(crate) fn is_file(&self, path: &str) -> bool {
         self.resolve(path)

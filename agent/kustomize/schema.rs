@@ -33,6 +33,24 @@ pub(crate) enum Shape {
 }
 
 impl Shape {
+    /// The same shape where all type numbers are higher by `offset`.
+    fn moved(&self, offset: usize) -> Shape {
+        match self {
+            Shape::Object(of) => Shape::Object(of + offset),
+            Shape::Map(of) => Shape::Map(of + offset),
+            Shape::List {
+                strategy,
+                keys,
+                element,
+            } => Shape::List {
+                strategy: strategy.clone(),
+                keys: keys.clone(),
+                element: element.map(|of| of + offset),
+            },
+            Shape::Leaf => Shape::Leaf,
+        }
+    }
+
     /// Whether the elements of this list are merged rather than replaced.
     pub(crate) fn is_merged_list(&self) -> bool {
         matches!(self, Shape::List { strategy, .. } if strategy.split(',').any(|part| part == "merge"))
@@ -183,6 +201,24 @@ impl Schema {
             .resize_with(self.types.len().max(numbers.len()), HashMap::new);
         self.types.push(fields);
         Some(self.types.len() - 1)
+    }
+
+    /// This schema's kinds, and the built-in ones besides.
+    pub(crate) fn over_built_in(mut self) -> Schema {
+        let built_in = Schema::built_in();
+        let offset = self.types.len();
+        for fields in &built_in.types {
+            self.types.push(
+                fields
+                    .iter()
+                    .map(|(name, shape)| (name.clone(), shape.moved(offset)))
+                    .collect(),
+            );
+        }
+        for (kind, at) in &built_in.kinds {
+            self.kinds.entry(kind.clone()).or_insert(at + offset);
+        }
+        self
     }
 
     /// The shape of an object by its kind.

@@ -55,6 +55,8 @@ pub(crate) struct Kustomization {
     pub(crate) validators: Vec<Entry>,
     pub(crate) build_metadata: Vec<String>,
     pub(crate) open_api: BTreeMap<String, String>,
+    /// Whether it asks for nothing at all.
+    is_empty: bool,
     bytes: Vec<u8>,
 }
 
@@ -75,45 +77,67 @@ pub(crate) struct SortOptions {
 impl Kustomization {
     /// Reads the kustomization of the folder that the loader stands in.
     pub(crate) fn load(loader: &Loader<'_>) -> Result<Kustomization, Error> {
-        let found: Vec<&str> = FILE_NAMES
-            .into_iter()
-            .filter(|name| loader.own_file(name).is_some())
-            .collect();
-        let directory = || {
-            if loader.directory().is_empty() {
-                ".".to_owned()
-            } else {
-                loader.directory().to_owned()
-            }
+        let Some((name, bytes)) = Kustomization::file_in(loader)? else {
+            return Err(Error::NoKustomization {
+                directory: shown(loader),
+            });
         };
+        let read = Kustomization::parse(&loader.full_path(name), name, bytes, true)?;
+        if read.is_empty {
+            return Err(Error::Empty { file: read.file });
+        }
+        Ok(read)
+    }
+
+    /// The same as Flux reads it: unknown fields are ignored, numbers are taken for text. None if there is no file.
+    pub(crate) fn load_lax(loader: &Loader<'_>) -> Result<Option<Kustomization>, Error> {
+        let Some((name, bytes)) = Kustomization::file_in(loader)? else {
+            return Ok(None);
+        };
+        Kustomization::parse(&loader.full_path(name), name, bytes, false).map(Some)
+    }
+
+    /// The one kustomization file of a folder.
+    fn file_in<'f>(loader: &Loader<'f>) -> Result<Option<(&'static str, &'f [u8])>, Error> {
+        let found: Vec<_> = FILE_NAMES
+            .into_iter()
+            .filter_map(|name| Some((name, loader.own_file(name)?)))
+            .collect();
         match found.as_slice() {
-            [] => Err(Error::NoKustomization {
-                directory: directory(),
-            }),
-            [name] => match loader.own_file(name) {
-                Some(bytes) => Kustomization::parse(&loader.full_path(name), name, bytes),
-                None => Err(Error::NoKustomization {
-                    directory: directory(),
-                }),
-            },
-            names => Err(Error::ManyKustomizations {
-                directory: directory(),
-                names: names.iter().map(|name| (*name).to_owned()).collect(),
+            [] => Ok(None),
+            [(name, bytes)] => Ok(Some((name, bytes))),
+            several => Err(Error::ManyKustomizations {
+                directory: shown(loader),
+                names: several.iter().map(|(name, _)| (*name).to_owned()).collect(),
             }),
         }
     }
 
+    /// A kustomization that no file holds.
+    pub(crate) fn made(file: String, resources: Vec<Entry>, namespace: &str) -> Kustomization {
+        Kustomization {
+            file,
+            name: FILE_NAMES[0].to_owned(),
+            resources,
+            namespace: namespace.to_owned(),
+            ..Kustomization::default()
+        }
+    }
+
     /// Reads a kustomization from its bytes; `name` is the last part of its path.
-    pub(crate) fn parse(file: &str, name: &str, bytes: &[u8]) -> Result<Kustomization, Error> {
+    fn parse(file: &str, name: &str, bytes: &[u8], strict: bool) -> Result<Kustomization, Error> {
         let document = Document {
             file,
             bytes,
-            strict: true,
+            strict,
         };
         let trees = yaml::trees(file, bytes, Dialect::Kubernetes)?;
         let Some(tree) = trees.first() else {
-            return Err(Error::Empty {
+            return Ok(Kustomization {
+                is_empty: true,
                 file: file.to_owned(),
+                name: name.to_owned(),
+                ..Kustomization::default()
             });
         };
         let value = yaml::json::to_value(&tree.root)
@@ -121,7 +145,7 @@ impl Kustomization {
         let members = Field::root(document, &value).members()?;
         let mut read = Kustomization::from_members(&members, document)?;
         members.finish()?;
-        let is_empty = value.as_object().is_none_or(|map| {
+        read.is_empty = value.as_object().is_none_or(|map| {
             map.iter().all(|(key, value)| {
                 value.is_null()
                     || value.as_str() == Some("")
@@ -129,11 +153,6 @@ impl Kustomization {
                     || key.eq_ignore_ascii_case("apiVersion")
             })
         });
-        if is_empty {
-            return Err(Error::Empty {
-                file: file.to_owned(),
-            });
-        }
         read.file = file.to_owned();
         read.name = name.to_owned();
         read.bytes = bytes.to_vec();
@@ -200,6 +219,14 @@ impl Kustomization {
 
     /// The place of one of its fields.
     pub(crate) fn place(&self, field: &str) -> Place {
+        if field.starts_with("spec.") {
+            // A field of the Flux Kustomization, which is no file of the tree.
+            return Place {
+                file: "Kustomization".to_owned(),
+                line: 0,
+                field: field.to_owned(),
+            };
+        }
         Document {
             file: &self.file,
             bytes: &self.bytes,
@@ -214,6 +241,15 @@ impl Kustomization {
             place: self.place(field),
             problem: problem.into(),
         }
+    }
+}
+
+/// A folder for messages.
+fn shown(loader: &Loader<'_>) -> String {
+    if loader.directory().is_empty() {
+        ".".to_owned()
+    } else {
+        loader.directory().to_owned()
     }
 }
 
