@@ -10,6 +10,8 @@
 //! One direction: a stage imports only stages before it. `wickie-model` (words) and [`store`] (memory) lie beneath
 //! every stage; `drive` is the only loop.
 
+pub mod cluster;
 pub mod config;
+pub mod report;
 pub mod source;
 pub mod store;

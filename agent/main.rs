@@ -1,1 +1,3 @@
+//! wickie.
+
 fn main() {}

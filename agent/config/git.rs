@@ -132,8 +132,7 @@ pub struct RefNameError(String);
 impl RefName {
     /// Checks a name by the rules of git-check-ref-format(1).
     pub fn new(name: &str) -> Result<Self, RefNameError> {
-        let component =
-            |part: &str| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock");
+        let component = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock");
         let forbidden = |c: char| c.is_ascii_control() || " ~^:?*[\\".contains(c);
         let allowed = name.split('/').all(component)
             && !name.contains("..")
@@ -281,7 +280,10 @@ mod tests {
         for name in ["main", "release/1.x", "refs/pull/420/head", "v1.2.3+build", "ä"] {
             assert!(RefName::new(name).is_ok(), "{name}");
         }
-        for name in ["", "/a", "a/", "a//b", ".a", "a/.b", "a..b", "a.lock", "a b", "a\nb", "a^", "a~1", "a:b", "@", "a@{1}", "a\\b", "a*", "a."] {
+        for name in [
+            "", "/a", "a/", "a//b", ".a", "a/.b", "a..b", "a.lock", "a b", "a\nb", "a^", "a~1", "a:b", "@", "a@{1}",
+            "a\\b", "a*", "a.",
+        ] {
             assert!(RefName::new(name).is_err(), "{name:?}");
         }
     }

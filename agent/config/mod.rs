@@ -1,5 +1,42 @@
-//! Configuration: what was written becomes what is used, once.
+//! What wickie is told to do: Flux's kinds, from files and from the cluster, as written and then as used.
+//!
+//! ```text
+//! files ──┐
+//!         ├─► Declared (raw, as written) ─► validated types (as used)
+//! cluster ┘
+//! ```
+//!
+//! After this stage no text is parsed again: durations, references and limits are values. A field that Flux
+//! understands and wickie does not is refused by name, never ignored.
 
+mod crds;
+mod declared;
+pub mod duration;
+mod error;
+pub mod files;
+mod flux;
 pub mod git;
+mod git_repository;
+mod kustomization;
+mod node;
+pub mod notification;
 pub mod secret;
+mod secrets;
 pub mod version_range;
+
+pub use crds::crds;
+pub use declared::{Declared, annotation};
+pub use error::Invalid;
+pub use files::{DEFAULT_NAMESPACE, Files, Problem};
+pub use git_repository::GitRepository;
+pub use kustomization::{HealthCheck, Kustomization};
+pub use node::NodeConfig;
+pub use secrets::{Named, SecretData, Secrets};
+
+/// The Secrets that a declared object names.
+pub fn secrets_named(declared: &Declared) -> Vec<Named> {
+    match declared.resource.kind {
+        wickie_model::ResourceKind::GitRepository => git_repository::named(declared),
+        _ => Vec::new(),
+    }
+}

@@ -177,9 +177,7 @@ impl Comparison {
         match self.written {
             0 => true,
             1 => version.major == base.major,
-            _ => {
-                version.cmp_precedence(base).is_ge() && version.major == base.major && version.minor == base.minor
-            }
+            _ => version.cmp_precedence(base).is_ge() && version.major == base.major && version.minor == base.minor,
         }
     }
 

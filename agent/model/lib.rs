@@ -4,6 +4,7 @@
 //! (source, render, plan, apply, report) and the store speak in these types, so that a stage
 //! never needs to know another stage to understand what it is handed.
 
+mod cause;
 mod condition;
 mod digest;
 mod event;
@@ -14,6 +15,7 @@ mod object;
 mod resource;
 mod revision;
 
+pub use cause::Cause;
 pub use condition::{Condition, ConditionStatus, Conditions, condition_type, reason};
 pub use digest::{Digest, Hasher, ParseDigestError};
 pub use event::{Event, Severity};

@@ -24,17 +24,25 @@ pub enum SourceError {
     Content { revision: String, source: ObjectError },
     #[error("signature verification failed: the {object} {refusal}")]
     Refused { object: String, refusal: Refusal },
-    #[error("signature verification failed: the tag {offered:?} holds a tag object named {named:?}, signed for that name and not for this one")]
+    #[error(
+        "signature verification failed: the tag {offered:?} holds a tag object named {named:?}, signed for that name and not for this one"
+    )]
     OtherTag { offered: String, named: String },
-    #[error("cannot verify a tag's signature where spec.ref names no tag; name a tag or semver, or set verify.mode to HEAD")]
+    #[error(
+        "cannot verify a tag's signature where spec.ref names no tag; name a tag or semver, or set verify.mode to HEAD"
+    )]
     VerifyWithoutTag,
     #[error("the verification keys cannot be used")]
     Signers(#[source] SignersError),
     #[error("the verification Secret holds no key; put an OpenPGP key ring or SSH public keys into it")]
     NoSigners,
-    #[error("the revision {revision} was refused: history went back ({reason}); if that is intended, point the source at it under another branch, tag or URL")]
+    #[error(
+        "the revision {revision} was refused: history went back ({reason}); if that is intended, point the source at it under another branch, tag or URL"
+    )]
     WentBack { revision: String, reason: WentBack },
-    #[error("the revision {revision} was refused: within {most} commits nothing shows that it descends from {from}, which was accepted before")]
+    #[error(
+        "the revision {revision} was refused: within {most} commits nothing shows that it descends from {from}, which was accepted before"
+    )]
     Unproven { revision: String, from: Oid, most: u32 },
     #[error("the TLS settings cannot be used")]
     Tls(#[source] TlsError),

@@ -56,7 +56,9 @@ impl Fetch<'_> {
             let request = self.rest(&missing);
             self.receive(&request).await?;
             missing = self.repository.missing(tree, &self.limits).await?;
-            if let Some(left) = request.wants.iter().find(|want| missing.trees.contains(want) || missing.blobs.contains(want)) {
+            if let Some(left) =
+                request.wants.iter().find(|want| missing.trees.contains(want) || missing.blobs.contains(want))
+            {
                 return Err(WireError::NotSent(*left).into());
             }
         }

@@ -14,8 +14,8 @@ use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
 };
 use reqwest::{Client, Method, Response, StatusCode};
-use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use url::Url;
 
 use super::body::{Body, Meter, Origin};
@@ -116,7 +116,12 @@ pub(crate) struct HttpTransport {
 
 impl HttpTransport {
     /// The repository of a source, at `base` if a handshake found it to have moved on its host.
-    pub(crate) fn new(clients: &Clients, source: &GitSource, base: Option<Url>, meter: Meter) -> Result<Self, TlsError> {
+    pub(crate) fn new(
+        clients: &Clients,
+        source: &GitSource,
+        base: Option<Url>,
+        meter: Meter,
+    ) -> Result<Self, TlsError> {
         let written = source.url.as_url();
         let base = base.filter(|base| same_host(written, base)).unwrap_or_else(|| written.clone());
         let mut headers = HeaderMap::new();
@@ -130,6 +135,11 @@ impl HttpTransport {
     /// Where the repository was found to be.
     pub(crate) fn base(&self) -> &Url {
         &self.base
+    }
+
+    /// Goes back to the address that the spec gives.
+    pub(crate) fn forget(&mut self, written: &Url) {
+        self.base = written.clone();
     }
 
     /// Asks what the server can do. Follows redirects on the same host, as git does for this request alone.
@@ -189,7 +199,11 @@ impl HttpTransport {
         }
         if status.is_redirection() {
             // Git follows no redirect here either: what is asked for was not asked of that address.
-            return Err(WireError::Status { status: status.as_u16(), said: "a redirect".to_owned(), retry_after: None });
+            return Err(WireError::Status {
+                status: status.as_u16(),
+                said: "a redirect".to_owned(),
+                retry_after: None,
+            });
         }
         let retry_after = retry_after(&response);
         let plain = content_type.is_some_and(|found| found.as_bytes().starts_with(b"text/plain"));
@@ -248,7 +262,9 @@ fn redirected(base: &Url, response: &Response) -> Result<Url, WireError> {
         return Err(WireError::Redirect { to });
     }
     let Some(path) = target.path().strip_suffix("/info/refs").map(str::to_owned) else {
-        return Err(WireError::NotGit { what: format!("it redirects to {}, which is no repository", said(target.path().as_bytes())) });
+        return Err(WireError::NotGit {
+            what: format!("it redirects to {}, which is no repository", said(target.path().as_bytes())),
+        });
     };
     target.set_path(&path);
     target.set_query(None);
@@ -290,7 +306,8 @@ mod tests {
 
     #[test]
     fn a_secret_header_does_not_print() {
-        let value = authorization(&Credentials::Bearer(crate::config::secret::Secret::new("hunter2".to_owned()))).unwrap();
+        let value =
+            authorization(&Credentials::Bearer(crate::config::secret::Secret::new("hunter2".to_owned()))).unwrap();
         assert!(!format!("{value:?}").contains("hunter2"));
     }
 }

@@ -75,7 +75,15 @@ mod tests {
     #[test]
     fn defaults_are_flux_own() {
         let lists = [Patterns::defaults()];
-        for path in [".gitignore", "a/.gitattributes", "logo.png", "a/b.tar.gz", ".github/workflows/ci.yaml", "a/.github/x", "x/.sops.yaml"] {
+        for path in [
+            ".gitignore",
+            "a/.gitattributes",
+            "logo.png",
+            "a/b.tar.gz",
+            ".github/workflows/ci.yaml",
+            "a/.github/x",
+            "x/.sops.yaml",
+        ] {
             assert!(ignored(&lists, path), "{path}");
         }
         for path in ["deploy/app.yaml", ".sourceignore", "png", "a.png.yaml"] {
@@ -86,7 +94,10 @@ mod tests {
     #[test]
     fn the_example_of_flux_documentation_holds() {
         // source-controller, docs/spec/v1/gitrepositories.md, "Ignore spec".
-        let spec = Patterns::parse("", "# exclude all\n/*\n# include deploy dir\n!/deploy\n# exclude file extensions from deploy dir\n/deploy/**/*.md\n/deploy/**/*.txt\n");
+        let spec = Patterns::parse(
+            "",
+            "# exclude all\n/*\n# include deploy dir\n!/deploy\n# exclude file extensions from deploy dir\n/deploy/**/*.md\n/deploy/**/*.txt\n",
+        );
         let lists = [Patterns::defaults(), spec];
         assert!(ignored(&lists, "README.md"));
         assert!(ignored(&lists, "other/a.yaml"));

@@ -292,8 +292,7 @@ impl Git {
             bytes: meter.read().received,
             accepted_at: now,
         };
-        let floor =
-            Floor { track: source.track(), commit: offer.commit(), tag: offer.tag(), version: offer.version() };
+        let floor = Floor { track: source.track(), commit: offer.commit(), tag: offer.tag(), version: offer.version() };
         store.accept_snapshot(&source.name, snapshot, floor, source.history).await?;
         Ok(self.complete(source, head, now))
     }
@@ -346,9 +345,7 @@ fn accepted_offer(source: &GitSource, snapshot: &NewSnapshot, floor: Option<&Flo
 
 fn exchange_error(source: &GitSource, revision: &Revision, operation: &'static str, fault: Fault) -> SourceError {
     match fault {
-        Fault::Wire(error) => {
-            SourceError::Exchange { operation, host: source.url.host().to_owned(), source: error }
-        }
+        Fault::Wire(error) => SourceError::Exchange { operation, host: source.url.host().to_owned(), source: error },
         other => content_error(revision, other),
     }
 }

@@ -269,7 +269,8 @@ mod tests {
 
     #[test]
     fn a_tag_is_signed_at_its_end() {
-        let head = format!("object {}\ntype commit\ntag v1\ntagger T <t@u> 1700000000 +0000\n\nwords\n", "2".repeat(40));
+        let head =
+            format!("object {}\ntype commit\ntag v1\ntagger T <t@u> 1700000000 +0000\n\nwords\n", "2".repeat(40));
         let signature = "-----BEGIN PGP SIGNATURE-----\n\nabc\n-----END PGP SIGNATURE-----\n";
         let parsed = Tag::parse(oid(), format!("{head}{signature}").as_bytes()).unwrap();
         assert_eq!(parsed.signed, Signed { payload: head.clone().into(), signature: Some(signature.into()) });
@@ -286,7 +287,8 @@ mod tests {
     #[test]
     fn a_damaged_object_is_not_used() {
         let oid = id(ObjectKind::Blob, b"hello\n").unwrap();
-        let stored = |bytes: &[u8], size| StoredObject { oid, kind: ObjectKind::Blob, size, deflated: deflate(bytes).unwrap() };
+        let stored =
+            |bytes: &[u8], size| StoredObject { oid, kind: ObjectKind::Blob, size, deflated: deflate(bytes).unwrap() };
         assert_eq!(open(&stored(b"hello\n", 6), ObjectKind::Blob).unwrap(), b"hello\n");
         for wrong in [stored(b"hellO\n", 6), stored(b"hello\nmore", 6), stored(b"hello\n", 3)] {
             assert!(matches!(open(&wrong, ObjectKind::Blob), Err(ObjectError::Damaged { .. })));

@@ -254,7 +254,9 @@ fn entry_header(input: &[u8], offset: u64) -> Result<Option<(Form, u64, usize)>,
             bytes.copy_from_slice(id);
             Form::OnObject(Oid::from_bytes(bytes))
         }
-        number => Form::Whole(ObjectKind::from_number(number).ok_or_else(|| malformed("an entry is of no known kind"))?),
+        number => {
+            Form::Whole(ObjectKind::from_number(number).ok_or_else(|| malformed("an entry is of no known kind"))?)
+        }
     };
     Ok(Some((form, size, at)))
 }

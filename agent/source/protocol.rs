@@ -228,7 +228,10 @@ mod tests {
     #[tokio::test]
     async fn a_downgrade_and_another_hash_are_named() {
         let old = b"003f0123456789012345678901234567890123456789 HEAD\0multi_ack thin\n0000";
-        assert!(matches!(Capabilities::read(&mut packets(old)).await, Err(WireError::Protocol(_) | WireError::Version { .. })));
+        assert!(matches!(
+            Capabilities::read(&mut packets(old)).await,
+            Err(WireError::Protocol(_) | WireError::Version { .. })
+        ));
         let sha256 = b"000eversion 2\n000afetch\n0019object-format=sha256\n0000";
         let error = Capabilities::read(&mut packets(sha256)).await.unwrap_err();
         assert!(error.to_string().contains("sha256"), "{error}");

@@ -124,12 +124,7 @@ impl<'a> Receiver<'a> {
     async fn keep(&mut self, offset: u64, object: Inflated, deflated: Vec<u8>) -> Result<(), Fault> {
         self.offsets.push((offset, object.oid));
         self.batch_bytes += deflated.len();
-        self.batch.push(StoredObject {
-            oid: object.oid,
-            kind: object.kind,
-            size: object.bytes.len() as u64,
-            deflated,
-        });
+        self.batch.push(StoredObject { oid: object.oid, kind: object.kind, size: object.bytes.len() as u64, deflated });
         self.cache.put(object);
         if self.batch.len() >= BATCH_OBJECTS || self.batch_bytes >= BATCH_BYTES {
             self.flush().await?;
@@ -140,7 +135,9 @@ impl<'a> Receiver<'a> {
     fn wait(&mut self, delta: Waiting) -> Result<(), Fault> {
         self.waiting_bytes += delta.delta.len();
         if self.waiting_bytes > WAITING_BYTES {
-            return Err(WireError::TooMuch { what: "bytes of deltas without a base", limit: WAITING_BYTES as u64 }.into());
+            return Err(
+                WireError::TooMuch { what: "bytes of deltas without a base", limit: WAITING_BYTES as u64 }.into()
+            );
         }
         self.waiting.push(delta);
         Ok(())

@@ -82,7 +82,11 @@ impl Offer {
 
     fn tip(name: &str, found: &Ref) -> Self {
         let commit = found.peeled.unwrap_or(found.oid);
-        Self { candidate: Candidate::Tip(commit), revision: Revision::new(Some(name.to_owned()), commit), tag_name: None }
+        Self {
+            candidate: Candidate::Tip(commit),
+            revision: Revision::new(Some(name.to_owned()), commit),
+            tag_name: None,
+        }
     }
 
     fn tagged(shown: &str, tag: &str, version: Option<Version>, found: &Ref) -> Self {
@@ -120,7 +124,8 @@ mod tests {
     fn a_prefix_is_not_the_name() {
         let main = Reference::Branch(RefName::new("main").unwrap());
         assert_eq!(Offer::choose(&main, vec![reference("refs/heads/main-2", 1, None)]), None);
-        let found = Offer::choose(&main, vec![reference("refs/heads/main-2", 1, None), reference("refs/heads/main", 2, None)]);
+        let found =
+            Offer::choose(&main, vec![reference("refs/heads/main-2", 1, None), reference("refs/heads/main", 2, None)]);
         assert_eq!(found.unwrap().revision.to_string(), format!("main@sha1:{}", "02".repeat(20)));
     }
 

@@ -35,7 +35,12 @@ pub(crate) struct Session {
 
 impl Session {
     /// Begins a conversation with the server of `source`, of which `note` was remembered.
-    pub(crate) fn new(clients: &Clients, source: &GitSource, note: Option<&str>, meter: Meter) -> Result<Self, TlsError> {
+    pub(crate) fn new(
+        clients: &Clients,
+        source: &GitSource,
+        note: Option<&str>,
+        meter: Meter,
+    ) -> Result<Self, TlsError> {
         let url = source.url.as_url().clone();
         let note = note.and_then(|note| serde_json::from_str::<ServerNote>(note).ok()).filter(|note| note.url == url);
         let base = note.as_ref().map(|note| note.base.clone());
@@ -84,6 +89,7 @@ impl Session {
             Err(error) if self.remembered && is_misunderstanding(&error) => {
                 self.remembered = false;
                 self.capabilities = None;
+                self.transport.forget(&self.url);
                 self.capabilities().await?;
                 self.transport.command(request).await
             }

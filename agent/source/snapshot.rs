@@ -125,7 +125,9 @@ impl Snapshot {
                 let path = format!("{}{}", folder.prefix, entry.name);
                 match entry.target {
                     Target::Directory if folder.depth >= DEEPEST => {
-                        return Err(ObjectError::TooMuch { what: "folders within each other", limit: DEEPEST as u64 }.into());
+                        return Err(
+                            ObjectError::TooMuch { what: "folders within each other", limit: DEEPEST as u64 }.into()
+                        );
                     }
                     Target::Directory => ahead.push(self.enter(&folder, &entry).await?),
                     Target::File(mode) if !self.is_ignored(&folder, &path) => {
@@ -175,9 +177,8 @@ impl Snapshot {
 
     async fn with_patterns(&self, mut folder: Folder) -> Result<Folder, Fault> {
         let entries = self.entries(folder.tree).await?;
-        let file = entries
-            .iter()
-            .find(|entry| entry.name == ignore::FILE && entry.target == Target::File(FileMode::Regular));
+        let file =
+            entries.iter().find(|entry| entry.name == ignore::FILE && entry.target == Target::File(FileMode::Regular));
         if let Some(file) = file
             && let Some(bytes) = self.repository.blob(file.oid).await?
         {

@@ -151,8 +151,25 @@ mod tests {
     #[test]
     fn hostile_names_are_refused() {
         for name in [
-            &b"."[..], b"..", b"", b".git", b".GIT", b".Git", b"git~1", b"GIT~1", b"a/b", b".git ", b".git.", b".git::$INDEX_ALLOCATION",
-            b".g\xe2\x80\x8cit", b"\xef\xbb\xbf.git", b"a\nb", b"a\x1b[2J", b"a\x00b", b"\xff", b"x\xe2\x80\xaefdp.exe",
+            &b"."[..],
+            b"..",
+            b"",
+            b".git",
+            b".GIT",
+            b".Git",
+            b"git~1",
+            b"GIT~1",
+            b"a/b",
+            b".git ",
+            b".git.",
+            b".git::$INDEX_ALLOCATION",
+            b".g\xe2\x80\x8cit",
+            b"\xef\xbb\xbf.git",
+            b"a\nb",
+            b"a\x1b[2J",
+            b"a\x00b",
+            b"\xff",
+            b"x\xe2\x80\xaefdp.exe",
         ] {
             assert!(tree(&[("100644", name)]).is_err(), "{name:?}");
             assert!(tree(&[("40000", name)]).is_err(), "{name:?}");

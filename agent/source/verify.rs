@@ -76,12 +76,7 @@ pub(crate) fn head(
 
 /// Who signed the tag. The tag object must be signed for the very name it is offered under: an old, validly signed tag
 /// under a new name would move history back.
-fn tag_signer(
-    signers: &Signers,
-    offer: &Offer,
-    tag: Option<&Tag>,
-    adopted: Timestamp,
-) -> Result<Signer, SourceError> {
+fn tag_signer(signers: &Signers, offer: &Offer, tag: Option<&Tag>, adopted: Timestamp) -> Result<Signer, SourceError> {
     let name = offer.tag_name.as_ref().ok_or(SourceError::VerifyWithoutTag)?;
     let object = format!("tag {name}");
     let Some(tag) = tag else {

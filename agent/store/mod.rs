@@ -6,20 +6,34 @@
 //! Assumptions: one process has the file open for writing, which the lock on the data directory sees to
 //! ([`DataDir::lock`]). Reading beside it is fine.
 //!
-//! Each file here is one concept: `objects` (Git's), `sources`, `snapshots`, `resources`, `inventory`, `runs`,
-//! `outbox`. They are `impl` blocks on [`Store`]; rusqlite appears nowhere else.
+//! Each file here is one concept: `objects` (Git's), `sources`, `snapshots`, `resources`, `inventory`, `runs`, `events`,
+//! `outbox`; `batch` writes what one step of the loop brought into them, together. They are `impl` blocks on [`Store`];
+//! rusqlite appears nowhere else.
 
+mod batch;
 mod data_dir;
 mod error;
+mod events;
+mod inventory;
 mod objects;
 mod open;
+mod outbox;
+mod resources;
+mod runs;
 mod snapshots;
 mod sources;
 mod thread;
+mod time;
 
+pub use batch::Batch;
 pub use data_dir::{DataDir, Lock};
 pub use error::StoreError;
+pub use events::EventFilter;
+pub use inventory::InventoryChange;
 pub use objects::{ObjectKind, StoredObject};
+pub use outbox::{Delivery, Queued, Waiting};
+pub use resources::{Origin, Record};
+pub use runs::{Changes, Run};
 pub use snapshots::{NewSnapshot, SnapshotRow};
 pub use sources::SourceRow;
 pub use thread::Store;

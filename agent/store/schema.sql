@@ -89,13 +89,19 @@ CREATE TABLE event (
   body TEXT NOT NULL                  -- JSON
 ) STRICT;
 
--- One row for each event and Provider that it must still reach, in order.
+-- One row for each event and Provider that it must still reach, in order. A row leaves when its receiver has said yes.
 CREATE TABLE outbox (
-  seq        INTEGER PRIMARY KEY AUTOINCREMENT,
-  namespace  TEXT NOT NULL,           -- the Provider
-  name       TEXT NOT NULL,
-  event      TEXT NOT NULL,           -- the event's id
-  body       TEXT NOT NULL,           -- JSON
-  created_at INTEGER NOT NULL
+  seq       INTEGER PRIMARY KEY,
+  namespace TEXT NOT NULL,            -- the Provider
+  name      TEXT NOT NULL,
+  event     TEXT NOT NULL,            -- the event's id
+  severity  INTEGER NOT NULL,         -- 0 info, 1 error, 2 a note of rows that were dropped here
+  at        INTEGER NOT NULL,         -- when the event happened
+  bytes     INTEGER NOT NULL,         -- of the body
+  dropped   INTEGER NOT NULL,         -- how many rows a note stands for
+  refused   TEXT,                     -- why the receiver will not have it: the row is set aside
+  body      TEXT NOT NULL             -- the event, JSON
 ) STRICT;
 CREATE INDEX outbox_by_provider ON outbox (namespace, name, seq);
+-- Covers the count, the sum and the choice of what goes first when the outbox is full.
+CREATE INDEX outbox_by_severity ON outbox (severity, seq, bytes);

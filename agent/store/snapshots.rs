@@ -132,8 +132,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<SnapshotRow> {
     if oid(row, 2)? != revision.commit() {
         return Err(unreadable(2, "the commit is not the one that the revision names".into()));
     }
-    let accepted_at =
-        Timestamp::from_millisecond(row.get(6)?).map_err(|error| unreadable(6, Box::new(error)))?;
+    let accepted_at = Timestamp::from_millisecond(row.get(6)?).map_err(|error| unreadable(6, Box::new(error)))?;
     let snapshot = NewSnapshot {
         revision,
         tag: optional_oid(row, 3)?,

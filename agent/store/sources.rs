@@ -88,9 +88,10 @@ fn read(row: &Row<'_>) -> rusqlite::Result<(SourceRow, Option<String>)> {
 }
 
 fn with_version(mut row: SourceRow, version: &str) -> Result<SourceRow, StoreError> {
-    let version = version
-        .parse()
-        .map_err(|error| StoreError::Corrupt { what: "floor", detail: format!("{version:?} is no version: {error}") })?;
+    let version = version.parse().map_err(|error| StoreError::Corrupt {
+        what: "floor",
+        detail: format!("{version:?} is no version: {error}"),
+    })?;
     if let Some(floor) = &mut row.floor {
         floor.version = Some(version);
     }
@@ -101,10 +102,7 @@ fn with_version(mut row: SourceRow, version: &str) -> Result<SourceRow, StoreErr
 pub(super) fn source_id(transaction: &Transaction<'_>, name: &ResourceName) -> Result<i64, StoreError> {
     let failed = StoreError::sql;
     transaction
-        .execute(
-            "INSERT OR IGNORE INTO source (namespace, name) VALUES (?1, ?2)",
-            params![name.namespace, name.name],
-        )
+        .execute("INSERT OR IGNORE INTO source (namespace, name) VALUES (?1, ?2)", params![name.namespace, name.name])
         .map_err(failed("write a source"))?;
     transaction
         .query_row(

@@ -83,8 +83,7 @@ fn options(text: &str) -> Result<(Options, &str), String> {
         let (name, mut after) = rest.split_at(end);
         let mut value = None;
         if let Some(quoted) = after.strip_prefix("=\"") {
-            let (inner, tail) =
-                quoted.split_once('"').ok_or_else(|| format!("the value of {name} does not end"))?;
+            let (inner, tail) = quoted.split_once('"').ok_or_else(|| format!("the value of {name} does not end"))?;
             value = Some(inner);
             after = tail;
         }

@@ -145,7 +145,12 @@ impl<'a> Component<'a> {
     fn standing(&self, at: At) -> Result<(), Refusal> {
         let primary = &self.certificate.primary_key;
         let owner = self.primary_self_signature(at);
-        if self.certificate.details.revocation_signatures.iter().any(|revocation| revocation.verify_key(primary).is_ok())
+        if self
+            .certificate
+            .details
+            .revocation_signatures
+            .iter()
+            .any(|revocation| revocation.verify_key(primary).is_ok())
         {
             return Err(Refusal::Revoked { signer: self.signer() });
         }

@@ -80,9 +80,7 @@ impl Allowed {
                 return Err(Refusal::Weak { signer: signer(), what: format!("an RSA key of {bits} bits") });
             }
         }
-        self.key
-            .verify(NAMESPACE, payload, signature)
-            .map_err(|_| Refusal::BadSignature { signer: signer() })?;
+        self.key.verify(NAMESPACE, payload, signature).map_err(|_| Refusal::BadSignature { signer: signer() })?;
         if let Some(patterns) = &self.options.namespaces
             && !patterns.iter().any(|pattern| matches(pattern, NAMESPACE))
         {

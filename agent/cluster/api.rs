@@ -1,0 +1,197 @@
+//! One request to the API server at a time: sent, bounded in time and size, its failure classified.
+
+use std::time::Duration;
+
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+use kube::Client;
+use kube::client::Body;
+use kube::core::params::{DeleteParams, GetParams, ListParams, Patch, PatchParams, Preconditions, ValidationDirective};
+use kube::core::{Request as Requests, Status};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use wickie_model::ObjectId;
+
+use super::error::{ApiError, Class};
+use super::kinds::{Kind, Kinds};
+
+/// Our field manager.
+pub const MANAGER: &str = "wickie";
+
+/// The longest that one request may take; a write that is later than this is given up.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The largest answer that is read. An object is at most 3 MiB in etcd's default configuration; a list page holds 500.
+const MAX_ANSWER: usize = 64 << 20;
+
+/// How many items a page of a list holds.
+const PAGE: u32 = 500;
+
+/// The API server of one cluster. Clones share connections and what is known of its kinds.
+#[derive(Clone)]
+pub struct Cluster {
+    client: Client,
+    kinds: Kinds,
+}
+
+/// What became of an apply.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// Whether the object was not there before.
+    pub created: bool,
+    /// The object as the server now has it.
+    pub object: Value,
+}
+
+/// One page of a list.
+#[derive(Debug, Deserialize)]
+struct Page {
+    #[serde(default)]
+    metadata: PageMetadata,
+    #[serde(default)]
+    items: Vec<Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct PageMetadata {
+    resource_version: String,
+    #[serde(rename = "continue")]
+    more: String,
+}
+
+/// A list, and the version it was true at.
+#[derive(Debug)]
+pub struct Listed {
+    /// The objects.
+    pub items: Vec<Value>,
+    /// From here a watch goes on.
+    pub resource_version: String,
+}
+
+impl Cluster {
+    /// The API server that `client` speaks to.
+    pub fn new(client: Client) -> Self {
+        Self { client, kinds: Kinds::default() }
+    }
+
+    /// The client itself, for what is sent elsewhere.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// What is known of the kinds that the server has.
+    pub fn kinds(&self) -> &Kinds {
+        &self.kinds
+    }
+
+    /// The path that serves `group`, `version` and `kind`.
+    pub async fn kind(&self, gvk: &wickie_model::Gvk) -> Result<Kind, ApiError> {
+        self.kinds.resolve(self, gvk).await
+    }
+
+    /// Applies `object` on the server's side. Without `force`, fields of other managers are a [`Class::Conflict`].
+    pub async fn apply(&self, kind: &Kind, id: &ObjectId, object: &Value, force: bool) -> Result<Sent, ApiError> {
+        let tried = format!("apply {id}");
+        let mut params = PatchParams::apply(MANAGER);
+        params.force = force;
+        params.field_validation = Some(ValidationDirective::Strict);
+        let request = Requests::new(kind.path(&id.namespace)).patch(&id.name, &params, &Patch::Apply(object));
+        let (code, object) = self.send(tried, request).await?;
+        Ok(Sent { created: code == StatusCode::CREATED, object })
+    }
+
+    /// Reads an object; nothing where it is not there.
+    pub async fn get(&self, kind: &Kind, id: &ObjectId) -> Result<Option<Value>, ApiError> {
+        let request = Requests::new(kind.path(&id.namespace)).get(&id.name, &GetParams::default());
+        absent_as_none(self.send(format!("read {id}"), request).await)
+    }
+
+    /// Asks for an object's deletion, and only of the very object `uid`; nothing where it is gone already.
+    ///
+    /// Its dependents are deleted in the background, as Flux does.
+    pub async fn delete(&self, kind: &Kind, id: &ObjectId, uid: Option<&str>) -> Result<Option<Value>, ApiError> {
+        let preconditions = uid.map(|uid| Preconditions { uid: Some(uid.to_owned()), resource_version: None });
+        let params = DeleteParams { preconditions, ..DeleteParams::background() };
+        let request = Requests::new(kind.path(&id.namespace)).delete(&id.name, &params);
+        absent_as_none(self.send(format!("delete {id}"), request).await)
+    }
+
+    /// Merges `status` into an object's status subresource.
+    pub async fn patch_status(&self, kind: &Kind, id: &ObjectId, status: &Value) -> Result<Value, ApiError> {
+        let patch = Patch::Merge(json!({"status": status}));
+        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let request = Requests::new(kind.path(&id.namespace)).patch_subresource("status", &id.name, &params, &patch);
+        Ok(self.send(format!("write the status of {id}"), request).await?.1)
+    }
+
+    /// Merges `patch` into an object.
+    pub async fn merge(&self, kind: &Kind, id: &ObjectId, patch: &Value) -> Result<Value, ApiError> {
+        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let request = Requests::new(kind.path(&id.namespace)).patch(&id.name, &params, &Patch::Merge(patch));
+        Ok(self.send(format!("change {id}"), request).await?.1)
+    }
+
+    /// Lists the objects of a kind that `selection` selects, page by page; `metadata` alone where that is enough.
+    pub async fn list(&self, kind: &Kind, selection: &ListParams, metadata: bool) -> Result<Listed, ApiError> {
+        let requests = Requests::new(kind.path(""));
+        let mut items = Vec::new();
+        let mut params = selection.clone().limit(PAGE);
+        loop {
+            let request = if metadata { requests.list_metadata(&params) } else { requests.list(&params) };
+            let tried = format!("list {}", kind.gvk().kind);
+            let (_, answer) = self.send(tried.clone(), request).await?;
+            let page: Page = serde_json::from_value(answer).map_err(|error| ApiError::other(tried, error))?;
+            items.extend(page.items);
+            if page.metadata.more.is_empty() {
+                return Ok(Listed { items, resource_version: page.metadata.resource_version });
+            }
+            params.continue_token = Some(page.metadata.more);
+        }
+    }
+
+    /// Asks for any path that is not an object's.
+    pub async fn get_path(&self, path: &str) -> Result<Value, ApiError> {
+        let request = Request::get(path).body(Vec::new()).map_err(kube::core::request::Error::BuildRequest);
+        Ok(self.send(format!("read {path}"), request).await?.1)
+    }
+
+    /// Sends a request and reads its answer.
+    async fn send(
+        &self,
+        tried: String,
+        request: Result<Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<(StatusCode, Value), ApiError> {
+        let request = request.map_err(|error| ApiError::other(tried.clone(), error))?;
+        match tokio::time::timeout(REQUEST_TIMEOUT, self.exchange(tried.clone(), request)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(ApiError::unreachable(tried, format!("no answer within {} s", REQUEST_TIMEOUT.as_secs()))),
+        }
+    }
+
+    async fn exchange(&self, tried: String, request: Request<Vec<u8>>) -> Result<(StatusCode, Value), ApiError> {
+        let answer = self.client.send(request.map(Body::from)).await;
+        let answer = answer.map_err(|error| ApiError::from_kube(tried.clone(), &error))?;
+        let code = answer.status();
+        let retry_after =
+            answer.headers().get(http::header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
+        let body = body.map_err(|error| ApiError::unreachable(tried.clone(), error))?.to_bytes();
+        if !code.is_success() {
+            let status = serde_json::from_slice::<Status>(&body)
+                .unwrap_or_else(|_| Status::failure(String::from_utf8_lossy(&body[..body.len().min(200)]).trim(), ""));
+            return Err(ApiError::from_status(tried, code.as_u16(), &status, retry_after.map(Duration::from_secs)));
+        }
+        let value = serde_json::from_slice(&body).map_err(|error| ApiError::other(tried, error))?;
+        Ok((code, value))
+    }
+}
+
+/// An object that is not there is a value; everything else that went wrong is an error.
+fn absent_as_none(answer: Result<(StatusCode, Value), ApiError>) -> Result<Option<Value>, ApiError> {
+    match answer {
+        Ok((_, object)) => Ok(Some(object)),
+        Err(ApiError { class: Class::NotFound, .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,176 @@
+//! List, then watch, for as long as the agent lives.
+//!
+//! ```text
+//!  Listing ──► Watching(version) ──► ended: Watching(version) again, at once
+//!     ▲             │ 410, or an error event
+//!     └─────────────┴── other failure: the same again after a pause that grows
+//! ```
+//!
+//! Guarantees: what is reported after [`Seen::All`] is complete up to that moment; an object that went while nobody
+//! was watching is missing from the next `All`. Versions are kept in memory; bookmarks keep them fresh, so that a
+//! quiet watch does not end in a 410.
+//!
+//! Caveat: [`Seen::Gone`] from a watch with a label selector may only mean that the object lost its label.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use kube::core::WatchEvent;
+use kube::core::params::{ListParams, WatchParams};
+use serde_json::Value;
+use tokio::sync::mpsc;
+use wickie_plan::cycle::backoff;
+
+use super::Cluster;
+use super::error::{ApiError, Class};
+use super::kinds::Kind;
+
+/// What to watch.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    /// The kind.
+    pub kind: Kind,
+    /// A label selector; all objects where it is empty.
+    pub labels: String,
+    /// Metadata alone, or whole objects.
+    pub metadata: bool,
+}
+
+/// What was seen.
+#[derive(Debug)]
+pub enum Seen {
+    /// Every object there is.
+    All(Vec<Value>),
+    /// An object that is new or has changed.
+    Here(Value),
+    /// An object that is gone, or no longer selected.
+    Gone(Value),
+    /// Nothing can be seen for now, and why. It is tried again.
+    Blind(ApiError),
+}
+
+/// The longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// How long a watch is asked to last: the server ends it then, and it is opened again where it was.
+const LASTS: u32 = 290;
+
+enum State {
+    Listing,
+    Watching(String),
+}
+
+/// Watches until the receiver is dropped. `wrap` turns what is seen into the receiver's own words.
+pub async fn watch<T>(cluster: Cluster, selection: Selection, sender: mpsc::Sender<T>, wrap: impl Fn(Seen) -> T) {
+    let mut state = State::Listing;
+    let mut failures = 0;
+    loop {
+        let before = std::mem::replace(&mut state, State::Listing);
+        let stepped = match before {
+            State::Listing => list(&cluster, &selection, &sender, &wrap).await,
+            State::Watching(version) => follow(&cluster, &selection, version, &sender, &wrap).await,
+        };
+        let Some((next, trouble)) = stepped else { return };
+        state = next;
+        let Some(error) = trouble else {
+            failures = 0;
+            continue;
+        };
+        let expired = error.class == Class::Expired;
+        let pause = match error.class {
+            Class::Busy(Some(asked)) => asked,
+            _ => backoff(failures, LONGEST_PAUSE, fastrand::f64()),
+        };
+        failures += 1;
+        if !expired && sender.send(wrap(Seen::Blind(error))).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// The next state and what went wrong on the way; nothing where nobody listens any more.
+type Stepped = Option<(State, Option<ApiError>)>;
+
+async fn list<T>(
+    cluster: &Cluster,
+    selection: &Selection,
+    sender: &mpsc::Sender<T>,
+    wrap: &impl Fn(Seen) -> T,
+) -> Stepped {
+    let params = ListParams::default().labels(&selection.labels);
+    match cluster.list(&selection.kind, &params, selection.metadata).await {
+        Ok(listed) => {
+            sender.send(wrap(Seen::All(listed.items))).await.ok()?;
+            Some((State::Watching(listed.resource_version), None))
+        }
+        Err(error) => Some((State::Listing, Some(error))),
+    }
+}
+
+async fn follow<T>(
+    cluster: &Cluster,
+    selection: &Selection,
+    mut version: String,
+    sender: &mpsc::Sender<T>,
+    wrap: &impl Fn(Seen) -> T,
+) -> Stepped {
+    let tried = format!("watch {}", selection.kind.gvk().kind);
+    let params = WatchParams::default().labels(&selection.labels).timeout(LASTS);
+    let requests = kube::core::Request::new(selection.kind.path(""));
+    let request =
+        if selection.metadata { requests.watch_metadata(&params, &version) } else { requests.watch(&params, &version) };
+    let request = match request {
+        Ok(request) => request,
+        Err(error) => return Some((State::Listing, Some(ApiError::other(tried, error)))),
+    };
+    let opened = tokio::select! {
+        opened = cluster.client().request_events::<Value>(request) => opened,
+        () = sender.closed() => return None,
+    };
+    let mut events = match opened {
+        Ok(events) => std::pin::pin!(events),
+        Err(error) => return Some(after(version, ApiError::from_kube(tried, &error))),
+    };
+    loop {
+        let event = tokio::select! {
+            event = events.next() => event,
+            () = sender.closed() => return None,
+        };
+        let seen = match event {
+            None => return Some((State::Watching(version), None)),
+            Some(Ok(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
+                remember(&mut version, &object);
+                Seen::Here(object)
+            }
+            Some(Ok(WatchEvent::Deleted(object))) => {
+                remember(&mut version, &object);
+                Seen::Gone(object)
+            }
+            Some(Ok(WatchEvent::Bookmark(bookmark))) => {
+                version = bookmark.metadata.resource_version;
+                continue;
+            }
+            Some(Ok(WatchEvent::Error(status))) => {
+                let error = ApiError::from_kube(tried, &kube::Error::Api(status));
+                return Some(after(version, error));
+            }
+            Some(Err(error)) => return Some(after(version, ApiError::from_kube(tried, &error))),
+        };
+        sender.send(wrap(seen)).await.ok()?;
+    }
+}
+
+/// After trouble: from the start where the version is no longer kept, otherwise where we were.
+fn after(version: String, error: ApiError) -> (State, Option<ApiError>) {
+    match error.class {
+        Class::Unreachable | Class::Busy(_) => (State::Watching(version), Some(error)),
+        _ => (State::Listing, Some(error)),
+    }
+}
+
+fn remember(version: &mut String, object: &Value) {
+    if let Some(newer) = object.pointer("/metadata/resourceVersion").and_then(Value::as_str) {
+        newer.clone_into(version);
+    }
+}

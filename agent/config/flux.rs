@@ -1,0 +1,276 @@
+//! Flux's kinds as they are written: the raw types that CRDs are made from and documents are read into.
+//!
+//! Sources: `kustomize-controller/api/v1/kustomization_types.go` (v1.9),
+//! `source-controller/api/v1/gitrepository_types.go` (v1.9).
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::Invalid;
+
+/// A field of Flux that is refused, and what to do instead.
+pub(crate) type Unsupported = (&'static str, &'static str);
+
+/// A raw spec: its fields, and those that are refused by name.
+pub(crate) trait RawSpec: DeserializeOwned + JsonSchema {
+    /// Fields that Flux has and wickie does not follow.
+    const UNSUPPORTED: &'static [Unsupported];
+
+    /// Fields that no type here knows.
+    fn rest(&self) -> &BTreeMap<String, Value>;
+}
+
+/// Reads a spec, and refuses by name what is not followed.
+pub(crate) fn read<T: RawSpec>(spec: &Value) -> Result<T, Invalid> {
+    let read: T = T::deserialize(spec).map_err(|error| Invalid::field("spec", error))?;
+    for (field, value) in read.rest() {
+        let field_path = format!("spec.{field}");
+        match T::UNSUPPORTED.iter().find(|(name, _)| name == field) {
+            Some(_) if is_empty(value) => {}
+            Some((_, way_out)) => return Err(Invalid::Unsupported { field: field_path, way_out }),
+            None => return Err(Invalid::Unknown { field: field_path }),
+        }
+    }
+    Ok(read)
+}
+
+/// Whether a value asks for nothing: Flux's own defaults must not be refused.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        _ => false,
+    }
+}
+
+/// A reference to an object in the same namespace.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LocalReference {
+    /// Name of the referent.
+    pub(crate) name: String,
+}
+
+/// `Kustomization.spec`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct KustomizationSpec {
+    /// Labels and annotations added to every object.
+    pub(crate) common_metadata: Option<CommonMetadata>,
+    /// Kustomizations that must be ready before this one is applied.
+    #[serde(default)]
+    pub(crate) depends_on: Vec<DependencyReference>,
+    /// How often the cluster is held against the source. The node's own watches repair drift sooner.
+    pub(crate) interval: String,
+    /// How soon a failed reconciliation is tried again; the interval where it is not given.
+    pub(crate) retry_interval: Option<String>,
+    /// The directory in the source; its root where it is not given.
+    #[serde(default)]
+    pub(crate) path: String,
+    /// Whether objects that left the source are deleted.
+    pub(crate) prune: bool,
+    /// What becomes of the objects when this is deleted.
+    pub(crate) deletion_policy: Option<DeletionPolicy>,
+    /// Objects whose health is waited for.
+    #[serde(default)]
+    pub(crate) health_checks: Vec<HealthCheckReference>,
+    /// Where the manifests come from.
+    pub(crate) source_ref: SourceReference,
+    /// Whether reconciliation is suspended.
+    #[serde(default)]
+    pub(crate) suspend: bool,
+    /// The namespace that every namespaced object is put into.
+    #[serde(default)]
+    pub(crate) target_namespace: String,
+    /// How long health is waited for; the interval less 30s where it is not given, and never under 30s.
+    pub(crate) timeout: Option<String>,
+    /// Whether an object whose change is refused as immutable is deleted and made again.
+    #[serde(default)]
+    pub(crate) force: bool,
+    /// Whether the health of every object is waited for.
+    #[serde(default)]
+    pub(crate) wait: bool,
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub(crate) rest: BTreeMap<String, Value>,
+}
+
+const RENDERED_IN_THE_PIPELINE: &str = "put it into the manifests in Git";
+
+impl RawSpec for KustomizationSpec {
+    const UNSUPPORTED: &'static [Unsupported] = &[
+        ("decryption", "keep the Secret in the cluster, or seal it with a controller there"),
+        ("kubeConfig", "run an agent in the cluster that it names"),
+        ("postBuild", RENDERED_IN_THE_PIPELINE),
+        ("namePrefix", RENDERED_IN_THE_PIPELINE),
+        ("nameSuffix", RENDERED_IN_THE_PIPELINE),
+        ("patches", RENDERED_IN_THE_PIPELINE),
+        ("images", RENDERED_IN_THE_PIPELINE),
+        ("components", RENDERED_IN_THE_PIPELINE),
+        ("ignoreMissingComponents", RENDERED_IN_THE_PIPELINE),
+        ("buildMetadata", RENDERED_IN_THE_PIPELINE),
+        ("serviceAccountName", "grant the agent what these manifests need, and take the field out"),
+        ("healthCheckExprs", "use healthChecks for objects with a Ready condition"),
+        ("ignore", "take the fields out of the manifests in Git"),
+    ];
+
+    fn rest(&self) -> &BTreeMap<String, Value> {
+        &self.rest
+    }
+}
+
+/// `Kustomization.spec.commonMetadata`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CommonMetadata {
+    /// Annotations added to every object.
+    #[serde(default)]
+    pub(crate) annotations: BTreeMap<String, String>,
+    /// Labels added to every object.
+    #[serde(default)]
+    pub(crate) labels: BTreeMap<String, String>,
+}
+
+/// `Kustomization.spec.dependsOn[]`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct DependencyReference {
+    /// Name of the Kustomization.
+    pub(crate) name: String,
+    /// Its namespace; that of the referring object where it is not given.
+    #[serde(default)]
+    pub(crate) namespace: String,
+    /// A CEL expression: refused until it is supported.
+    #[serde(default)]
+    pub(crate) ready_expr: String,
+}
+
+/// `Kustomization.spec.deletionPolicy`.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+pub(crate) enum DeletionPolicy {
+    MirrorPrune,
+    Delete,
+    WaitForTermination,
+    Orphan,
+}
+
+/// `Kustomization.spec.healthChecks[]`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct HealthCheckReference {
+    /// API version of the object.
+    #[serde(default)]
+    pub(crate) api_version: String,
+    /// Its kind.
+    pub(crate) kind: String,
+    /// Its name.
+    pub(crate) name: String,
+    /// Its namespace.
+    #[serde(default)]
+    pub(crate) namespace: String,
+}
+
+/// `Kustomization.spec.sourceRef`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct SourceReference {
+    /// API version of the source.
+    #[serde(default)]
+    pub(crate) api_version: String,
+    /// Its kind: GitRepository.
+    pub(crate) kind: String,
+    /// Its name.
+    pub(crate) name: String,
+    /// Its namespace; that of the Kustomization where it is not given.
+    #[serde(default)]
+    pub(crate) namespace: String,
+}
+
+/// `GitRepository.spec`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct GitRepositorySpec {
+    /// The repository.
+    pub(crate) url: String,
+    /// The Secret with the credentials: username and password, or bearerToken; ca.crt for a CA of your own.
+    pub(crate) secret_ref: Option<LocalReference>,
+    /// How often the repository is asked for something new.
+    pub(crate) interval: String,
+    /// How long one Git operation may take; 60s where it is not given.
+    pub(crate) timeout: Option<String>,
+    /// What to follow; the branch master where it is not given.
+    #[serde(rename = "ref")]
+    pub(crate) reference: Option<GitReference>,
+    /// Whose signature a commit must carry.
+    pub(crate) verify: Option<Verification>,
+    /// Patterns of files to leave out, as in .sourceignore.
+    pub(crate) ignore: Option<String>,
+    /// Whether the repository is left alone.
+    #[serde(default)]
+    pub(crate) suspend: bool,
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub(crate) rest: BTreeMap<String, Value>,
+}
+
+impl RawSpec for GitRepositorySpec {
+    const UNSUPPORTED: &'static [Unsupported] = &[
+        ("serviceAccountName", "give credentials in secretRef"),
+        ("proxySecretRef", "reach the Git host without a proxy"),
+        ("recurseSubmodules", "commit the submodule's files to this repository"),
+        ("include", "commit the included files to this repository"),
+        ("sparseCheckout", "the path of each Kustomization already limits what is used; take the field out"),
+    ];
+
+    fn rest(&self) -> &BTreeMap<String, Value> {
+        &self.rest
+    }
+}
+
+/// `GitRepository.spec.ref`. `name` wins over `semver`, that over `tag`, that over `branch`; `commit` wins over all.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GitReference {
+    /// A branch.
+    #[serde(default)]
+    pub(crate) branch: String,
+    /// A tag.
+    #[serde(default)]
+    pub(crate) tag: String,
+    /// A range of tags that are versions: the highest is taken.
+    #[serde(default)]
+    pub(crate) semver: String,
+    /// A full reference name.
+    #[serde(default)]
+    pub(crate) name: String,
+    /// A commit's full id.
+    #[serde(default)]
+    pub(crate) commit: String,
+}
+
+/// `GitRepository.spec.verify`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Verification {
+    /// What must be signed: the commit (HEAD), the tag, or both.
+    pub(crate) mode: Option<VerificationMode>,
+    /// The Secret with the public keys: PGP key rings under names that end in .asc, SSH keys under .sshpub.
+    pub(crate) secret_ref: LocalReference,
+}
+
+/// `GitRepository.spec.verify.mode`.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+pub(crate) enum VerificationMode {
+    #[serde(rename = "head")]
+    LowerCaseHead,
+    #[serde(rename = "HEAD")]
+    Head,
+    Tag,
+    TagAndHEAD,
+}

@@ -1,0 +1,266 @@
+//! A Kustomization, validated.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use wickie_model::{Gvk, ObjectId, ResourceName, Revision};
+use wickie_plan::{DeletionPolicy, Limit, Mode};
+
+use super::declared::{Declared, annotation};
+use super::duration;
+use super::flux::{self, KustomizationSpec};
+use super::{Invalid, NodeConfig};
+
+/// The annotations a Kustomization may carry.
+const ANNOTATIONS: [&str; 4] =
+    [annotation::MANAGED, annotation::MODE, annotation::PRUNE_APPROVE, annotation::PRUNE_LIMIT];
+
+/// Flux waits for health at least this long.
+const SHORTEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What to keep in the cluster, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kustomization {
+    /// The resource it was written as.
+    pub name: ResourceName,
+    /// The GitRepository it is taken from.
+    pub source: ResourceName,
+    /// The directory in it: no leading or trailing slash, empty for the root.
+    pub path: String,
+    /// Whether objects that left Git are deleted.
+    pub prune: bool,
+    /// What becomes of the objects when the Kustomization is deleted.
+    pub deletion_policy: DeletionPolicy,
+    /// How often the cluster is held against Git, unasked.
+    pub interval: Duration,
+    /// How soon a failed run is tried again.
+    pub retry_interval: Duration,
+    /// How long health is waited for.
+    pub timeout: Duration,
+    /// Whether the health of every object is waited for.
+    pub wait: bool,
+    /// Objects whose health is waited for.
+    pub health_checks: Vec<HealthCheck>,
+    /// Whether objects whose change is refused as immutable are deleted and made again.
+    pub force: bool,
+    /// Whether it is left alone.
+    pub suspend: bool,
+    /// The namespace that every namespaced object is put into.
+    pub target_namespace: Option<String>,
+    /// Labels added to every object.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations added to every object.
+    pub annotations: BTreeMap<String, String>,
+    /// Kustomizations that must be ready first.
+    pub depends_on: Vec<ResourceName>,
+    /// How many deletions pass unasked.
+    pub prune_limit: Option<Limit>,
+    /// The revision whose deletions are approved, however many.
+    pub prune_approved: Option<Revision>,
+    /// Whether to write at all.
+    pub mode: Mode,
+}
+
+/// An object whose health is waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// Its kind.
+    pub gvk: Gvk,
+    /// Which object.
+    pub id: ObjectId,
+}
+
+impl Kustomization {
+    /// Reads a declared Kustomization as it is used.
+    pub fn new(declared: &Declared, node: &NodeConfig) -> Result<Self, Invalid> {
+        declared.check_annotations(&ANNOTATIONS)?;
+        let spec: KustomizationSpec = flux::read(&declared.spec)?;
+        let name = declared.resource.name.clone();
+        let interval = read_duration("spec.interval", &spec.interval)?;
+        let optional =
+            |field, text: &Option<String>| text.as_deref().map(|text| read_duration(field, text)).transpose();
+        let retry_interval = optional("spec.retryInterval", &spec.retry_interval)?.unwrap_or(interval);
+        let timeout = optional("spec.timeout", &spec.timeout)?
+            .unwrap_or_else(|| interval.saturating_sub(SHORTEST_TIMEOUT))
+            .max(SHORTEST_TIMEOUT);
+        let common = spec.common_metadata.unwrap_or_default();
+        Ok(Self {
+            source: source(&spec.source_ref, &name, node)?,
+            path: path(&spec.path)?,
+            prune: spec.prune,
+            deletion_policy: deletion_policy(spec.deletion_policy),
+            interval,
+            retry_interval,
+            timeout,
+            wait: spec.wait,
+            health_checks: spec.health_checks.iter().map(health_check).collect::<Result<_, _>>()?,
+            force: spec.force,
+            suspend: spec.suspend,
+            target_namespace: Some(spec.target_namespace).filter(|namespace| !namespace.is_empty()),
+            labels: common.labels,
+            annotations: common.annotations,
+            depends_on: spec.depends_on.iter().map(|on| dependency(on, &name)).collect::<Result<_, _>>()?,
+            prune_limit: annotated(declared, annotation::PRUNE_LIMIT, str::parse)?,
+            prune_approved: annotated(declared, annotation::PRUNE_APPROVE, |text| {
+                text.parse().map_err(|error: wickie_model::ParseRevisionError| error.to_string())
+            })?,
+            mode: annotated(declared, annotation::MODE, mode)?.unwrap_or_default(),
+            name,
+        })
+    }
+
+    /// Whether anything's health is waited for.
+    pub fn waits(&self) -> bool {
+        self.wait || !self.health_checks.is_empty()
+    }
+}
+
+/// Reads the duration that stands in `field`.
+pub(super) fn read_duration(field: &str, text: &str) -> Result<Duration, Invalid> {
+    duration::parse(text).map_err(|error| Invalid::field(field, error))
+}
+
+fn annotated<T>(
+    declared: &Declared,
+    key: &str,
+    read: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<Option<T>, Invalid> {
+    let read = declared.annotations.get(key).map(|text| read(text)).transpose();
+    read.map_err(|why| Invalid::field(format!("metadata.annotations[{key}]"), why))
+}
+
+fn mode(text: &str) -> Result<Mode, String> {
+    match text {
+        "enforce" => Ok(Mode::Enforce),
+        "detect" => Ok(Mode::Detect),
+        _ => Err(format!("{text:?} is not a mode: write enforce or detect")),
+    }
+}
+
+fn source(reference: &flux::SourceReference, name: &ResourceName, node: &NodeConfig) -> Result<ResourceName, Invalid> {
+    if reference.kind != "GitRepository" {
+        let why = format!("{:?} is not a source that wickie serves: use a GitRepository", reference.kind);
+        return Err(Invalid::field("spec.sourceRef.kind", why));
+    }
+    if !reference.api_version.is_empty() && !reference.api_version.starts_with("source.toolkit.fluxcd.io/") {
+        let why = format!("{:?} has no GitRepository: write source.toolkit.fluxcd.io/v1", reference.api_version);
+        return Err(Invalid::field("spec.sourceRef.apiVersion", why));
+    }
+    let namespace = if reference.namespace.is_empty() { &name.namespace } else { &reference.namespace };
+    if *namespace != name.namespace && !node.cross_namespace_references {
+        let why = "names another namespace, and this node does not allow that (cross-namespace-references: false)";
+        return Err(Invalid::field("spec.sourceRef.namespace", why));
+    }
+    Ok(ResourceName::new(namespace, &reference.name))
+}
+
+/// A path inside the repository, cleaned. Flux joins it securely, so that `..` cannot leave; here it is refused.
+fn path(text: &str) -> Result<String, Invalid> {
+    let mut parts = Vec::new();
+    for part in text.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => return Err(Invalid::field("spec.path", format!("{text:?} leaves the repository"))),
+            _ => parts.push(part),
+        }
+    }
+    Ok(parts.join("/"))
+}
+
+fn deletion_policy(policy: Option<flux::DeletionPolicy>) -> DeletionPolicy {
+    match policy {
+        None | Some(flux::DeletionPolicy::MirrorPrune) => DeletionPolicy::MirrorPrune,
+        Some(flux::DeletionPolicy::Delete) => DeletionPolicy::Delete,
+        Some(flux::DeletionPolicy::WaitForTermination) => DeletionPolicy::WaitForTermination,
+        Some(flux::DeletionPolicy::Orphan) => DeletionPolicy::Orphan,
+    }
+}
+
+fn dependency(on: &flux::DependencyReference, name: &ResourceName) -> Result<ResourceName, Invalid> {
+    if !on.ready_expr.is_empty() {
+        let way_out = "depend on the Ready condition alone";
+        return Err(Invalid::Unsupported { field: "spec.dependsOn[].readyExpr".to_owned(), way_out });
+    }
+    let namespace = if on.namespace.is_empty() { &name.namespace } else { &on.namespace };
+    Ok(ResourceName::new(namespace, &on.name))
+}
+
+fn health_check(check: &flux::HealthCheckReference) -> Result<HealthCheck, Invalid> {
+    if check.api_version.is_empty() {
+        return Err(Invalid::field("spec.healthChecks[].apiVersion", "is missing; write the object's apiVersion"));
+    }
+    let gvk = Gvk::new(&check.api_version, &check.kind);
+    let id = ObjectId {
+        group: gvk.group.clone(),
+        kind: check.kind.clone(),
+        namespace: check.namespace.clone(),
+        name: check.name.clone(),
+    };
+    Ok(HealthCheck { gvk, id })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use wickie_model::ResourceKind;
+
+    use super::*;
+    use crate::store::Origin;
+
+    fn read(spec: Value, annotations: Value) -> Result<Kustomization, Invalid> {
+        let document = json!({
+            "apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization",
+            "metadata": {"name": "shop", "annotations": annotations}, "spec": spec
+        });
+        let declared = Declared::new(ResourceKind::Kustomization, &document, Origin::File, "flux-system").unwrap();
+        Kustomization::new(&declared, &NodeConfig::default())
+    }
+
+    fn with(field: &str, value: Value) -> Value {
+        let mut spec =
+            json!({"interval": "10m", "prune": true, "sourceRef": {"kind": "GitRepository", "name": "shop"}});
+        spec[field] = value;
+        spec
+    }
+
+    #[test]
+    fn defaults_are_those_of_flux() {
+        let read = read(with("path", json!("./clusters/oslo/")), json!({})).unwrap();
+        assert_eq!(read.path, "clusters/oslo");
+        assert_eq!(read.retry_interval, Duration::from_secs(600));
+        assert_eq!(read.timeout, Duration::from_secs(570));
+        assert_eq!(read.source, ResourceName::new("flux-system", "shop"));
+        assert_eq!(read.deletion_policy, DeletionPolicy::MirrorPrune);
+    }
+
+    #[test]
+    fn what_is_not_followed_is_refused_by_name() {
+        for (field, value, named) in [
+            ("postBuild", json!({"substitute": {"a": "b"}}), "spec.postBuild"),
+            ("serviceAccountName", json!("tenant"), "spec.serviceAccountName"),
+            ("intervall", json!("1m"), "spec.intervall"),
+            ("interval", json!("often"), "spec.interval"),
+            ("path", json!("../other"), "spec.path"),
+            ("sourceRef", json!({"kind": "Bucket", "name": "b"}), "spec.sourceRef.kind"),
+            ("dependsOn", json!([{"name": "a", "readyExpr": "true"}]), "readyExpr"),
+            ("healthChecks", json!([{"kind": "Deployment", "name": "a"}]), "apiVersion"),
+        ] {
+            let error = read(with(field, value), json!({})).unwrap_err();
+            assert!(error.to_string().contains(named), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_default_that_asks_for_nothing_is_not_refused() {
+        assert!(read(with("ignoreMissingComponents", json!(false)), json!({})).is_ok());
+        assert!(read(with("patches", json!([])), json!({})).is_ok());
+    }
+
+    #[test]
+    fn a_misspelt_safeguard_is_an_error() {
+        let error = read(with("wait", json!(true)), json!({"wickie.dev/prune-limits": "10%"})).unwrap_err();
+        assert!(error.to_string().contains("wickie.dev/prune-limits"), "{error}");
+        let limited = read(with("wait", json!(true)), json!({"wickie.dev/prune-limit": "10%"})).unwrap();
+        assert_eq!(limited.prune_limit, Some(Limit::Percent(10)));
+    }
+}

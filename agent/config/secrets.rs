@@ -1,0 +1,88 @@
+//! Secrets and ConfigMaps that declared objects name: from files beside them, or from the cluster.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use base64::Engine as _;
+use serde_json::Value;
+use wickie_model::ResourceName;
+
+use super::Invalid;
+
+/// Which Secret.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Named(pub ResourceName);
+
+impl Named {
+    /// The Secret `name` in `namespace`.
+    pub fn secret(namespace: &str, name: &str) -> Self {
+        Self(ResourceName::new(namespace, name))
+    }
+}
+
+/// Secrets by name, as far as they are there.
+pub type Secrets = BTreeMap<Named, SecretData>;
+
+/// A Secret's entries. They do not print.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretData(BTreeMap<String, Vec<u8>>);
+
+impl SecretData {
+    /// A Secret with these entries.
+    pub fn new(entries: BTreeMap<String, Vec<u8>>) -> Self {
+        Self(entries)
+    }
+
+    /// Reads `data` and `stringData` of a Secret's document; `stringData` wins, as in the API.
+    pub fn from_document(document: &Value) -> Result<Self, Invalid> {
+        let mut entries = BTreeMap::new();
+        for (key, value) in object(document, "data") {
+            let text = value.as_str().unwrap_or_default();
+            let bytes = base64::engine::general_purpose::STANDARD.decode(text.trim());
+            // The error must not repeat the value.
+            let bytes = bytes.map_err(|_| Invalid::field(format!("data[{key}]"), "is not base64"))?;
+            entries.insert(key.clone(), bytes);
+        }
+        for (key, value) in object(document, "stringData") {
+            let text = value.as_str().ok_or_else(|| Invalid::field(format!("stringData[{key}]"), "is not a text"))?;
+            entries.insert(key.clone(), text.as_bytes().to_vec());
+        }
+        Ok(Self(entries))
+    }
+
+    /// The entry `key`.
+    pub fn get(&self, key: &str) -> Option<&[u8]> {
+        self.0.get(key).map(Vec::as_slice)
+    }
+
+    /// All entries, by name.
+    pub fn entries(&self) -> impl Iterator<Item = (String, Vec<u8>)> {
+        self.0.clone().into_iter()
+    }
+}
+
+fn object<'a>(document: &'a Value, key: &str) -> impl Iterator<Item = (&'a String, &'a Value)> {
+    document.get(key).and_then(Value::as_object).into_iter().flatten()
+}
+
+impl fmt::Debug for SecretData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn string_data_wins_and_values_do_not_print() {
+        let secret = SecretData::from_document(&json!({"data": {"a": "b2xk"}, "stringData": {"a": "new"}})).unwrap();
+        assert_eq!(secret.get("a"), Some(&b"new"[..]));
+        assert_eq!(format!("{secret:?}"), r#"{"a"}"#);
+        let error = SecretData::from_document(&json!({"data": {"a": "hunter2!"}})).unwrap_err();
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+}

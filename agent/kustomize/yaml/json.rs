@@ -1,0 +1,65 @@
+//! Trees become JSON values, and JSON values trees.
+
+use super::error::Fault;
+use super::node::{Map, Node, Scalar, Tag};
+use super::number;
+use super::scalar::{Dialect, Resolved, resolve};
+use serde_json::Value;
+
+/// The value that a tree stands for.
+pub(crate) fn to_value(node: &Node) -> Result<Value, Fault> {
+    Ok(match node {
+        Node::Scalar(scalar) => scalar_value(scalar)?,
+        Node::Seq(items) => Value::Array(items.iter().map(to_value).collect::<Result<_, _>>()?),
+        Node::Map(map) => Value::Object(
+            map.iter().map(|(key, value)| Ok((key.to_owned(), to_value(value)?))).collect::<Result<_, Fault>>()?,
+        ),
+    })
+}
+
+/// A tag that no longer fits its text is an error, as it is for kustomize when it prints an object: a replacement
+/// may have put a word into what was a number.
+fn scalar_value(scalar: &Scalar) -> Result<Value, Fault> {
+    let wrong = |tag: &str| Fault::Tag { tag: tag.to_owned(), text: scalar.text.as_ref().into() };
+    let resolved = match scalar.tag {
+        Tag::Str => return Ok(Value::String(scalar.text.as_ref().into())),
+        Tag::Null => return Ok(Value::Null),
+        _ => resolve(&scalar.text, Dialect::Kustomize),
+    };
+    match (scalar.tag, resolved) {
+        (Tag::Bool, Resolved::Bool(value)) => Ok(value.into()),
+        (Tag::Int, Resolved::Int(value)) => Ok(value.into()),
+        (Tag::Int, Resolved::UInt(value)) => Ok(value.into()),
+        (Tag::Float, Resolved::Float(value)) => {
+            number::to_json(value).ok_or_else(|| Fault::NotJson(scalar.text.as_ref().into()))
+        }
+        #[allow(clippy::cast_precision_loss)] // `!!float 3` asks for it
+        (Tag::Float, Resolved::Int(value)) => number::to_json(value as f64).ok_or_else(|| wrong("!!float")),
+        (Tag::Timestamp, Resolved::Timestamp) => {
+            super::timestamp::parse(&scalar.text).map(Value::String).ok_or_else(|| wrong("!!timestamp"))
+        }
+        (Tag::Bool, _) => Err(wrong("!!bool")),
+        (Tag::Int, _) => Err(wrong("!!int")),
+        (Tag::Float, _) => Err(wrong("!!float")),
+        _ => Err(wrong("!!timestamp")),
+    }
+}
+
+/// The tree of a value.
+pub(crate) fn from_value(value: &Value) -> Node {
+    match value {
+        Value::Null => Node::null(),
+        Value::Bool(value) => Node::Scalar(Scalar { tag: Tag::Bool, text: value.to_string().into() }),
+        Value::Number(number) => match number.as_f64() {
+            Some(float) if number.is_f64() => {
+                Node::Scalar(Scalar { tag: Tag::Float, text: number::general(float).into() })
+            }
+            _ => Node::Scalar(Scalar { tag: Tag::Int, text: number.to_string().into() }),
+        },
+        Value::String(text) => Node::text(text.as_str()),
+        Value::Array(items) => Node::Seq(items.iter().map(from_value).collect()),
+        Value::Object(members) => {
+            Node::Map(members.iter().map(|(key, value)| (key.as_str().into(), from_value(value))).collect::<Map>())
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! YAML as Kubernetes and kustomize read and print it.
+//!
+//! ```text
+//! bytes --decode--> text --compose--> Tree of Node --json--> serde_json::Value --print--> text
+//! ```
+//!
+//! The parser is `granit-parser`, the one beneath serde-saphyr. It is used directly because kustomize keeps the text of
+//! a scalar beside its type (`1.10` stays `1.10` when it is copied into a string), which serde's data model drops.
+
+mod compose;
+mod decode;
+pub(crate) mod error;
+pub(crate) mod json;
+pub(crate) mod node;
+mod number;
+mod print;
+mod scalar;
+mod timestamp;
+
+pub(crate) use compose::{Tree, trees, watched};
+pub use error::{Fault, YamlError};
+pub(crate) use node::{Map, Node, Scalar, Tag};
+pub(crate) use print::natural;
+pub use print::to_yaml;
+pub use scalar::Dialect;
+use serde_json::Value;
+
+/// One document of a file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Document {
+    /// Counted from nought over all documents of the file, empty ones too.
+    pub index: usize,
+    /// The line on which its first value stands, from 1.
+    pub line: usize,
+    /// What it says.
+    pub value: Value,
+}
+
+/// Reads every document of a file as `kubectl apply -f` would.
+///
+/// Empty documents are left out; `List` kinds are returned as they stand. Two mappings keys of one name are an error
+/// here (kubectl takes the last one in silence).
+///
+/// # Errors
+///
+/// The first place at which the file is not YAML, or is YAML that no Kubernetes object can hold.
+pub fn documents(file: &str, bytes: &[u8]) -> Result<Vec<Document>, YamlError> {
+    trees(file, bytes, Dialect::Kubernetes)?
+        .into_iter()
+        .map(|tree| {
+            let value =
+                json::to_value(&tree.root).map_err(|fault| YamlError::new(file, tree.index, tree.line, 1, fault))?;
+            Ok(Document { index: tree.index, line: tree.line, value })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,354 @@
+//! Values become YAML text, byte for byte as kustomize prints them.
+//!
+//! kustomize prints through sigs.k8s.io/yaml, that is go-yaml version 2: block style, two spaces, sequences not
+//! indented under their key, keys in "natural" order, quotes only where the text would read back as something else.
+//! postBuild substitution works on this text, so its quoting decides what a substituted value becomes.
+
+use super::number;
+use super::scalar::{Dialect, Resolved, resolve};
+use serde_json::{Map, Value};
+use std::cmp::Ordering;
+
+/// One document without a `---`.
+pub fn to_yaml(value: &Value) -> String {
+    let mut out = String::new();
+    match value {
+        Value::Object(members) if !members.is_empty() => mapping(&mut out, members, 0, true),
+        Value::Array(items) if !items.is_empty() => sequence(&mut out, items, 0, true),
+        other => {
+            inline(&mut out, other, 0);
+            end_line(&mut out);
+        }
+    }
+    out
+}
+
+/// Members one below the other; `started` when the cursor already stands where the first key goes.
+fn mapping(out: &mut String, members: &Map<String, Value>, indent: usize, started: bool) {
+    let mut keys: Vec<&String> = members.keys().collect();
+    keys.sort_by(|a, b| natural(a, b));
+    for (position, key) in keys.into_iter().enumerate() {
+        if position > 0 || !started {
+            pad(out, indent);
+        }
+        let value = members.get(key).unwrap_or(&Value::Null);
+        if is_simple_key(key) {
+            scalar_text(out, key, indent, true);
+            out.push(':');
+            member_value(out, value, indent);
+        } else {
+            // Keys of more than 128 bytes or several lines take the long form.
+            out.push_str("? ");
+            scalar_text(out, key, indent, false);
+            end_line(out);
+            pad(out, indent);
+            out.push(':');
+            item_value(out, value, indent);
+        }
+    }
+}
+
+fn member_value(out: &mut String, value: &Value, indent: usize) {
+    match value {
+        Value::Object(members) if !members.is_empty() => {
+            out.push('\n');
+            mapping(out, members, indent + 2, false);
+        }
+        Value::Array(items) if !items.is_empty() => {
+            out.push('\n');
+            sequence(out, items, indent, false);
+        }
+        other => {
+            out.push(' ');
+            inline(out, other, indent);
+            end_line(out);
+        }
+    }
+}
+
+fn sequence(out: &mut String, items: &[Value], indent: usize, started: bool) {
+    for (position, item) in items.iter().enumerate() {
+        if position > 0 || !started {
+            pad(out, indent);
+        }
+        out.push('-');
+        item_value(out, item, indent);
+    }
+}
+
+/// What stands after `-` or the `:` of a long key: collections begin on the same line.
+fn item_value(out: &mut String, value: &Value, indent: usize) {
+    out.push(' ');
+    match value {
+        Value::Object(members) if !members.is_empty() => mapping(out, members, indent + 2, true),
+        Value::Array(items) if !items.is_empty() => sequence(out, items, indent + 2, true),
+        other => {
+            inline(out, other, indent);
+            end_line(out);
+        }
+    }
+}
+
+fn inline(out: &mut String, value: &Value, indent: usize) {
+    match value {
+        Value::Null => out.push_str("null"),
+        Value::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
+        Value::Number(number) => match number.as_f64() {
+            Some(float) if number.is_f64() => out.push_str(&number::general(float)),
+            _ => out.push_str(&number.to_string()),
+        },
+        Value::String(text) => scalar_text(out, text, indent, false),
+        Value::Array(_) => out.push_str("[]"),
+        Value::Object(_) => out.push_str("{}"),
+    }
+}
+
+fn pad(out: &mut String, indent: usize) {
+    out.extend(std::iter::repeat_n(' ', indent));
+}
+
+fn end_line(out: &mut String) {
+    if !out.ends_with('\n') {
+        out.push('\n');
+    }
+}
+
+fn is_simple_key(key: &str) -> bool {
+    key.len() <= 128 && !key.contains(is_break)
+}
+
+fn scalar_text(out: &mut String, text: &str, indent: usize, simple_key: bool) {
+    let shape = Shape::of(text);
+    let plain = matches!(resolve(text, Dialect::Kubernetes), Resolved::Str)
+        && super::timestamp::parse(text).is_none()
+        && !is_base_60(text);
+    if text.contains('\n') {
+        if shape.block && !simple_key { literal(out, text, indent + 2) } else { double_quoted(out, text) }
+    } else if plain && shape.plain {
+        out.push_str(text);
+    } else if plain && shape.single {
+        single_quoted(out, text, indent + 2);
+    } else {
+        double_quoted(out, text);
+    }
+}
+
+/// Which notations can carry a text: libyaml's `analyze_scalar`.
+struct Shape {
+    plain: bool,
+    single: bool,
+    block: bool,
+}
+
+impl Shape {
+    fn of(text: &str) -> Shape {
+        let mut shape = Shape { plain: true, single: true, block: !text.is_empty() };
+        shape.plain = !text.starts_with("---") && !text.starts_with("...");
+        let (mut before_blank, mut after_space, mut after_break) = (true, false, false);
+        let mut rest = text.chars().peekable();
+        let mut first = true;
+        while let Some(letter) = rest.next() {
+            let blank_follows = rest.peek().is_none_or(|next| matches!(next, ' ' | '\t'));
+            let last = rest.peek().is_none();
+            let indicator = if first {
+                match letter {
+                    '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@' | '`' => {
+                        true
+                    }
+                    '?' | ':' | '-' => blank_follows,
+                    _ => false,
+                }
+            } else {
+                (letter == ':' && blank_follows) || (letter == '#' && before_blank)
+            };
+            shape.plain &= !indicator;
+            if !is_printable(letter) {
+                (shape.plain, shape.single, shape.block) = (false, false, false);
+            }
+            if letter == ' ' {
+                shape.plain &= !first && !last;
+                shape.block &= !last;
+                if after_break {
+                    (shape.plain, shape.single) = (false, false);
+                }
+                (after_space, after_break) = (true, false);
+            } else if is_break(letter) {
+                shape.plain = false;
+                if after_space {
+                    (shape.single, shape.block) = (false, false);
+                }
+                (after_space, after_break) = (false, true);
+            } else {
+                (after_space, after_break) = (false, false);
+            }
+            before_blank = matches!(letter, ' ' | '\t' | '\0') || is_break(letter);
+            first = false;
+        }
+        shape
+    }
+}
+
+fn is_break(letter: char) -> bool {
+    matches!(letter, '\r' | '\n' | '\u{85}' | '\u{2028}' | '\u{2029}')
+}
+
+/// Tabs are not: go-yaml puts a text with one into double quotes.
+fn is_printable(letter: char) -> bool {
+    matches!(letter, '\n' | ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}') && letter != '\u{feff}'
+}
+
+/// `1:20` was 80 in YAML 1.1.
+fn is_base_60(text: &str) -> bool {
+    let rest = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let mut groups = rest.split(':');
+    let Some(head) = groups.next() else {
+        return false;
+    };
+    if !head.starts_with(|c: char| c.is_ascii_digit()) || !head.chars().all(|c| c.is_ascii_digit() || c == '_') {
+        return false;
+    }
+    let groups: Vec<&str> = groups.collect();
+    let Some((tail, middle)) = groups.split_last() else {
+        return false;
+    };
+    let sixty = |group: &str| match group.as_bytes() {
+        [digit] => digit.is_ascii_digit(),
+        [ten, digit] => matches!(ten, b'0'..=b'5') && digit.is_ascii_digit(),
+        _ => false,
+    };
+    let (tail, fraction) = tail.split_once('.').map_or((*tail, ""), |(tail, fraction)| (tail, fraction));
+    middle.iter().all(|group| sixty(group)) && sixty(tail) && fraction.chars().all(|c| c.is_ascii_digit() || c == '_')
+}
+
+fn literal(out: &mut String, text: &str, indent: usize) {
+    out.push('|');
+    if text.starts_with([' ', '\n', '\u{2028}', '\u{2029}']) {
+        out.push('2');
+    }
+    let mut tail = text.chars().rev();
+    match (tail.next().is_some_and(is_break), tail.next()) {
+        (false, _) => out.push('-'),
+        (true, None) => out.push('+'),
+        (true, Some(letter)) if is_break(letter) => out.push('+'),
+        _ => {}
+    }
+    out.push('\n');
+    let mut at_start = true;
+    for letter in text.chars() {
+        if is_break(letter) {
+            out.push(letter);
+            at_start = true;
+        } else {
+            if at_start {
+                pad(out, indent);
+            }
+            out.push(letter);
+            at_start = false;
+        }
+    }
+}
+
+fn single_quoted(out: &mut String, text: &str, indent: usize) {
+    out.push('\'');
+    let mut after_break = false;
+    for letter in text.chars() {
+        if after_break && !is_break(letter) {
+            pad(out, indent);
+        }
+        after_break = is_break(letter);
+        if letter == '\'' {
+            out.push('\'');
+        }
+        out.push(letter);
+    }
+    out.push('\'');
+}
+
+fn double_quoted(out: &mut String, text: &str) {
+    out.push('"');
+    for letter in text.chars() {
+        if is_printable(letter) && !is_break(letter) && letter != '"' && letter != '\\' {
+            out.push(letter);
+            continue;
+        }
+        out.push('\\');
+        let short = match letter {
+            '\0' => '0',
+            '\u{7}' => 'a',
+            '\u{8}' => 'b',
+            '\t' => 't',
+            '\n' => 'n',
+            '\u{b}' => 'v',
+            '\u{c}' => 'f',
+            '\r' => 'r',
+            '\u{1b}' => 'e',
+            '"' => '"',
+            '\\' => '\\',
+            '\u{85}' => 'N',
+            '\u{a0}' => '_',
+            '\u{2028}' => 'L',
+            '\u{2029}' => 'P',
+            other => {
+                let code = u32::from(other);
+                out.push_str(&match code {
+                    0..=0xff => format!("x{code:02X}"),
+                    0x100..=0xffff => format!("u{code:04X}"),
+                    _ => format!("U{code:08X}"),
+                });
+                continue;
+            }
+        };
+        out.push(short);
+    }
+    out.push('"');
+}
+
+/// go-yaml's order of keys (`sorter.go`): letters after other characters, digit runs by their number.
+pub(crate) fn natural(a: &str, b: &str) -> Ordering {
+    if a.is_ascii() && b.is_ascii() {
+        return natural_order(
+            a.as_bytes(),
+            b.as_bytes(),
+            |byte| byte.is_ascii_alphabetic(),
+            |byte| byte.is_ascii_digit().then(|| i64::from(byte - b'0')),
+        );
+    }
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    natural_order(&a, &b, char::is_alphabetic, |letter| letter.to_digit(10).map(i64::from))
+}
+
+fn natural_order<T: Copy + Ord>(
+    a: &[T],
+    b: &[T],
+    is_letter: impl Fn(T) -> bool,
+    digit: impl Fn(T) -> Option<i64>,
+) -> Ordering {
+    let Some(place) = a.iter().zip(b).position(|(x, y)| x != y) else {
+        return a.len().cmp(&b.len());
+    };
+    let (x, y) = (a[place], b[place]);
+    match (is_letter(x), is_letter(y)) {
+        (true, true) => return x.cmp(&y),
+        (true, false) => return Ordering::Greater,
+        (false, true) => return Ordering::Less,
+        (false, false) => {}
+    }
+    let (mut x_number, mut y_number) = (0i64, 0i64);
+    if digit(x) == Some(0) || digit(y) == Some(0) {
+        // Noughts within a number count, leading ones do not.
+        let run = a[..place].iter().rev().map_while(|c| digit(*c));
+        if run.into_iter().any(|value| value != 0) {
+            (x_number, y_number) = (1, 1);
+        }
+    }
+    let read = |text: &[T], number: &mut i64| {
+        let mut count = 0;
+        for value in text[place..].iter().map_while(|c| digit(*c)) {
+            *number = number.wrapping_mul(10).wrapping_add(value);
+            count += 1;
+        }
+        count
+    };
+    let (x_end, y_end) = (read(a, &mut x_number), read(b, &mut y_number));
+    x_number.cmp(&y_number).then(x_end.cmp(&y_end)).then(x.cmp(&y))
+}

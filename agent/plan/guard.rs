@@ -1,0 +1,103 @@
+//! The audit that every plan passes before anything is done.
+//!
+//! It knows nothing of how the plan was made: it holds the finished plan against the request and refuses what must
+//! never happen, whatever the reasoning that led there.
+
+use std::collections::BTreeSet;
+use std::ops::Deref;
+
+use wickie_model::ObjectId;
+
+use crate::decide::{Action, Observed, Plan, Request};
+use crate::policy::Mode;
+
+/// Something that the guard let pass. Only this module makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked<T>(T);
+
+impl<T> Deref for Checked<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// Why a plan must not be carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Git wants nothing any more, which is more often an accident than an order.
+    #[error(
+        "Git has no object left for this Kustomization, and {count} are in the cluster: nothing was deleted; if that is meant, set the annotation wickie.dev/prune-approve to the revision, or delete the Kustomization"
+    )]
+    Empty {
+        /// How many would have been deleted.
+        count: usize,
+    },
+    /// More deletions than the owner allows without being asked.
+    #[error(
+        "{count} objects left Git and wickie.dev/prune-limit allows {limit}: nothing was changed; set the annotation wickie.dev/prune-approve to the revision to let them go"
+    )]
+    TooManyDeletions {
+        /// How many would have been deleted.
+        count: usize,
+        /// How many may be.
+        limit: usize,
+    },
+    /// The plan breaks a rule that no plan may break: a defect of ours, kept from doing harm.
+    #[error("the plan for {id} breaks the rule that {rule}: nothing was done; please report this")]
+    Broken {
+        /// The object.
+        id: ObjectId,
+        /// The rule.
+        rule: &'static str,
+    },
+}
+
+pub(crate) fn check(plan: Plan, request: &Request<'_>) -> Result<Checked<Plan>, Refusal> {
+    let wanted = request.wanted_ids();
+    let mut seen = BTreeSet::new();
+    let mut deletions = 0;
+    for step in plan.steps() {
+        let broken = |rule| Refusal::Broken { id: step.id.clone(), rule };
+        if !seen.insert(&step.id) {
+            return Err(broken("an object appears once"));
+        }
+        if step.action.applies() && !wanted.contains(&step.id) {
+            return Err(broken("only what Git wants is applied"));
+        }
+        if step.action.applies() && request.claimed.contains_key(&step.id) {
+            return Err(broken("no two Kustomizations own one object"));
+        }
+        if step.action == Action::Delete {
+            deletions += 1;
+            if !request.inventory.contains_key(&step.id) {
+                return Err(broken("only what we put there is deleted"));
+            }
+            if wanted.contains(&step.id) {
+                return Err(broken("nothing that Git wants is deleted"));
+            }
+            if request.observed.get(&step.id) == Some(&Observed::Kept) {
+                return Err(broken("what is marked prune: disabled is kept"));
+            }
+            if !request.policy.complete {
+                return Err(broken("nothing is deleted while a file cannot be read"));
+            }
+        }
+        if request.policy.mode == Mode::Detect && (step.action.applies() || step.action == Action::Delete) {
+            return Err(broken("mode detect writes nothing"));
+        }
+    }
+    if deletions > 0 && !request.policy.prune_approved {
+        if wanted.is_empty() {
+            return Err(Refusal::Empty { count: deletions });
+        }
+        if let Some(limit) = request.policy.prune_limit {
+            let limit = limit.of(request.inventory.len());
+            if deletions > limit {
+                return Err(Refusal::TooManyDeletions { count: deletions, limit });
+            }
+        }
+    }
+    Ok(Checked(plan))
+}

@@ -1,0 +1,167 @@
+//! What one step of the loop brought, written together: the work, what is said of it, and who must still hear of it.
+
+use wickie_model::{Event, Resource, ResourceKind};
+
+use super::{Delivery, InventoryChange, Record, Run, Store, StoreError, events, inventory, outbox, resources, runs};
+
+/// What one step of the loop brought. It is written whole or not at all, so that no report is lost between the work
+/// and the outbox.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    /// Resources as they now are; one that is stored already, just so, is not written.
+    pub records: Vec<Record>,
+    /// Resources that are no more. What was still to be reported to a Provider that is gone stays in the outbox: it may
+    /// have been taken away by mistake.
+    pub gone: Vec<Resource>,
+    /// What was planned for the cluster, done to it, or confirmed gone from it.
+    pub inventory: Vec<InventoryChange>,
+    /// Runs that ended.
+    pub runs: Vec<Run>,
+    /// What happened, each with its way to those who must hear of it.
+    pub events: Vec<(Event, Vec<Delivery>)>,
+}
+
+impl Batch {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+            && self.gone.is_empty()
+            && self.inventory.is_empty()
+            && self.runs.is_empty()
+            && self.events.is_empty()
+    }
+}
+
+impl Store {
+    /// Writes a batch in one transaction. One that brings nothing new writes no byte.
+    pub async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.transact(move |transaction| {
+            for record in &batch.records {
+                resources::put(transaction, record)?;
+            }
+            for resource in &batch.gone {
+                resources::remove(transaction, resource)?;
+                if resource.kind == ResourceKind::Kustomization {
+                    runs::remove(transaction, &resource.name)?;
+                    inventory::remove(transaction, &resource.name)?;
+                }
+            }
+            for change in &batch.inventory {
+                inventory::change(transaction, change)?;
+            }
+            for run in &batch.runs {
+                runs::add(transaction, run)?;
+            }
+            for (event, deliveries) in &batch.events {
+                events::add(transaction, event)?;
+                for delivery in deliveries {
+                    outbox::add(transaction, delivery)?;
+                }
+            }
+            let newest = batch.events.iter().rev().find(|(_, deliveries)| !deliveries.is_empty());
+            newest.map_or(Ok(()), |(event, _)| outbox::make_room(transaction, event.at))
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use jiff::Timestamp;
+    use serde_json::json;
+    use wickie_model::{Cause, Digest, ResourceName, Severity};
+
+    use super::*;
+    use crate::store::{Changes, DataDir, EventFilter, Origin};
+
+    fn shop() -> Resource {
+        Resource::new(ResourceKind::Kustomization, ResourceName::new("flux-system", "shop"))
+    }
+
+    fn record() -> Record {
+        Record {
+            resource: shop(),
+            origin: Origin::File,
+            spec: Digest::of(b"spec"),
+            generation: 1,
+            suspended: false,
+            status: json!({"conditions": []}),
+            document: None,
+        }
+    }
+
+    fn run(revision: usize) -> Run {
+        Run {
+            name: shop().name,
+            revision: revision.to_string(),
+            cause: Cause::Drift,
+            started_at: Timestamp::UNIX_EPOCH,
+            ended_at: Timestamp::UNIX_EPOCH,
+            reason: "ReconciliationSucceeded".to_owned(),
+            message: String::new(),
+            changes: Changes { repaired: 1, ..Changes::default() },
+        }
+    }
+
+    fn event(id: usize) -> Event {
+        Event {
+            id: id.to_string(),
+            about: shop(),
+            uid: String::new(),
+            severity: Severity::Info,
+            at: Timestamp::UNIX_EPOCH,
+            reason: "Progressing".to_owned(),
+            message: String::new(),
+            metadata: Default::default(),
+        }
+    }
+
+    fn bytes_of(dir: &Path) -> Vec<Vec<u8>> {
+        ["wickie.db", "wickie.db-wal"].map(|name| std::fs::read(dir.join(name)).unwrap()).to_vec()
+    }
+
+    #[tokio::test]
+    async fn what_brings_nothing_new_writes_no_byte() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(&DataDir::new(dir.path()), Timestamp::UNIX_EPOCH).unwrap();
+        store.commit(Batch { records: vec![record()], ..Batch::default() }).await.unwrap();
+        let before = bytes_of(dir.path());
+        store.commit(Batch::default()).await.unwrap();
+        store.commit(Batch { records: vec![record()], ..Batch::default() }).await.unwrap();
+        assert_eq!(bytes_of(dir.path()), before);
+        let changed = Record { document: Some("{}".to_owned()), ..record() };
+        store.commit(Batch { records: vec![changed.clone()], ..Batch::default() }).await.unwrap();
+        assert_ne!(bytes_of(dir.path()), before);
+        assert_eq!(store.records().await.unwrap(), [changed]);
+    }
+
+    #[tokio::test]
+    async fn runs_and_events_are_kept_up_to_their_bounds_newest_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(&DataDir::new(dir.path()), Timestamp::UNIX_EPOCH).unwrap();
+        let runs: Vec<_> = (0..130).map(run).collect();
+        let events = (0..1_200).map(|id| (event(id), Vec::new())).collect();
+        store.commit(Batch { runs: runs.clone(), events, ..Batch::default() }).await.unwrap();
+        let kept = store.runs(shop().name, 1_000).await.unwrap();
+        assert_eq!((kept.len(), &kept[0]), (100, &runs[129]));
+        let kept = store.events(EventFilter::default(), 10_000).await.unwrap();
+        assert_eq!((kept.len(), &kept[0]), (1_000, &event(1_199)));
+        let others = EventFilter { name: Some("till".to_owned()), ..EventFilter::default() };
+        assert_eq!(store.events(others, 10).await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn what_is_gone_takes_its_runs_along() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(&DataDir::new(dir.path()), Timestamp::UNIX_EPOCH).unwrap();
+        store.commit(Batch { records: vec![record()], runs: vec![run(1)], ..Batch::default() }).await.unwrap();
+        store.commit(Batch { gone: vec![shop()], ..Batch::default() }).await.unwrap();
+        assert_eq!(store.record(shop()).await.unwrap(), None);
+        assert_eq!(store.runs(shop().name, 1).await.unwrap(), []);
+    }
+}

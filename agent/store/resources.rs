@@ -1,0 +1,146 @@
+//! Table `resource`: what is said of each object that wickie is told by, and the marks people leave on it.
+
+use rusqlite::{Row, Transaction, params};
+use serde_json::Value;
+use wickie_model::{Digest, Resource, ResourceName};
+
+use super::{Store, StoreError};
+
+/// Where an object that wickie is told by stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// In a YAML file of the configuration.
+    File,
+    /// In the cluster.
+    Cluster,
+}
+
+impl Origin {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Cluster => "cluster",
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, StoreError> {
+        match text {
+            "file" => Ok(Self::File),
+            "cluster" => Ok(Self::Cluster),
+            _ => Err(StoreError::Corrupt { what: "origin", detail: text.to_owned() }),
+        }
+    }
+}
+
+/// What is kept of one resource.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Which.
+    pub resource: Resource,
+    /// Where it stands.
+    pub origin: Origin,
+    /// The digest of the spec that `generation` belongs to.
+    pub spec: Digest,
+    /// How many specs it has had; the API server's count where it lives in the cluster.
+    pub generation: i64,
+    /// Whether somebody has told the agent to leave it alone (`wickie suspend`), beside the `suspend` of its spec.
+    pub suspended: bool,
+    /// The status subresource, as Flux writes it.
+    pub status: Value,
+    /// The document as last seen: a restart without the API starts from it.
+    pub document: Option<String>,
+}
+
+const COLUMNS: &str = "kind, namespace, name, origin, spec, generation, suspended, status, document";
+
+impl Store {
+    /// All records, by kind and name.
+    pub async fn records(&self) -> Result<Vec<Record>, StoreError> {
+        self.call(|connection| {
+            let failed = || StoreError::sql("read the resources");
+            let mut statement = connection
+                .prepare_cached(&format!("SELECT {COLUMNS} FROM resource ORDER BY kind, namespace, name"))
+                .map_err(failed())?;
+            let mut rows = statement.query([]).map_err(failed())?;
+            let mut records = Vec::new();
+            while let Some(row) = rows.next().map_err(failed())? {
+                records.push(read(row)?);
+            }
+            Ok(records)
+        })
+        .await
+    }
+
+    /// The record of one resource, if there is one.
+    pub async fn record(&self, resource: Resource) -> Result<Option<Record>, StoreError> {
+        self.call(move |connection| {
+            let failed = || StoreError::sql("read a resource");
+            let mut statement = connection
+                .prepare_cached(&format!(
+                    "SELECT {COLUMNS} FROM resource WHERE kind = ?1 AND namespace = ?2 AND name = ?3"
+                ))
+                .map_err(failed())?;
+            let mut rows = statement
+                .query([resource.kind.as_str(), &resource.name.namespace, &resource.name.name])
+                .map_err(failed())?;
+            rows.next().map_err(failed())?.map(read).transpose()
+        })
+        .await
+    }
+}
+
+/// Writes a record, unless the very same is there already: then no page of the file changes.
+pub(super) fn put(transaction: &Transaction<'_>, record: &Record) -> Result<(), StoreError> {
+    let Record { resource, origin, spec, generation, suspended, status, document } = record;
+    transaction
+        .prepare_cached(
+            "INSERT INTO resource (kind, namespace, name, origin, spec, generation, suspended, status, document)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+             ON CONFLICT DO UPDATE SET origin = ?4, spec = ?5, generation = ?6, suspended = ?7, status = ?8, document = ?9
+             WHERE origin <> ?4 OR spec <> ?5 OR generation <> ?6 OR suspended <> ?7 OR status <> ?8
+                OR document IS NOT ?9",
+        )
+        .and_then(|mut statement| {
+            statement.execute(params![
+                resource.kind.as_str(),
+                resource.name.namespace,
+                resource.name.name,
+                origin.as_str(),
+                spec.to_string(),
+                generation,
+                suspended,
+                status.to_string(),
+                document,
+            ])
+        })
+        .map(drop)
+        .map_err(StoreError::sql("write a resource"))
+}
+
+/// Forgets a resource.
+pub(super) fn remove(transaction: &Transaction<'_>, resource: &Resource) -> Result<(), StoreError> {
+    transaction
+        .prepare_cached("DELETE FROM resource WHERE kind = ?1 AND namespace = ?2 AND name = ?3")
+        .and_then(|mut statement| {
+            statement.execute([resource.kind.as_str(), &resource.name.namespace, &resource.name.name])
+        })
+        .map(drop)
+        .map_err(StoreError::sql("remove a resource"))
+}
+
+fn read(row: &Row<'_>) -> Result<Record, StoreError> {
+    let failed = || StoreError::sql("read a resource");
+    let text = |column: usize| row.get::<_, String>(column).map_err(failed());
+    let corrupt = |what| move |detail: String| StoreError::Corrupt { what, detail };
+    let kind = text(0)?;
+    let kind = kind.parse().map_err(|()| corrupt("kind")(kind.clone()))?;
+    Ok(Record {
+        resource: Resource::new(kind, ResourceName::new(text(1)?, text(2)?)),
+        origin: Origin::parse(&text(3)?)?,
+        spec: text(4)?.parse().map_err(|error| corrupt("spec digest")(format!("{error}")))?,
+        generation: row.get(5).map_err(failed())?,
+        suspended: row.get(6).map_err(failed())?,
+        status: serde_json::from_str(&text(7)?).map_err(|error| corrupt("status")(error.to_string()))?,
+        document: row.get(8).map_err(failed())?,
+    })
+}

@@ -1,0 +1,510 @@
+//! A real Kubernetes control plane on loopback: etcd, kube-apiserver, kube-controller-manager, kube-scheduler, and kwok for nodes.
+//!
+//! Guarantees: each has ports, certificates and a folder of its own, so any number run side by side, and all of it is gone when the test
+//! process is. Caveat: pods run nowhere; kwok makes them Ready (or Succeeded, for a Job), and nothing else about them is true.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, Once, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{Namespace, Node, ServiceAccount};
+use kube::api::{ListParams, ObjectMeta, PostParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+use crate::audit::{self, AuditEvent};
+use crate::child::{self, Child};
+use crate::kubeconfig::{self, Proof};
+use crate::metrics::Metrics;
+use crate::parts;
+use crate::port::Port;
+use crate::scratch::Scratch;
+use crate::tls::{self, Authority, Identity};
+
+/// What a control plane consists of.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// kube-controller-manager: without it no Deployment makes pods, no namespace goes away, nothing is garbage collected.
+    pub controller_manager: bool,
+    /// kube-scheduler: without it every pod stays Pending.
+    pub scheduler: bool,
+    /// Nodes that kwok plays; 0 starts no kwok.
+    pub nodes: usize,
+    /// An audit policy in place of the usual one (all but the control plane's own requests, without bodies).
+    pub audit_policy: Option<Value>,
+    /// More flags for the API server.
+    pub api_flags: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { controller_manager: true, scheduler: true, nodes: 1, audit_policy: None, api_flags: Vec::new() }
+    }
+}
+
+impl Options {
+    /// An API server and etcd, nothing else: ready soonest, and idle.
+    pub fn api_only() -> Self {
+        Self { controller_manager: false, scheduler: false, nodes: 0, ..Self::default() }
+    }
+}
+
+/// A running control plane; ends when dropped.
+pub struct ControlPlane {
+    // Dropped in this order: first who asks, then who answers.
+    helpers: Mutex<Vec<Child>>,
+    api: Mutex<Option<Child>>,
+    etcd: Mutex<Child>,
+    api_command: Command,
+    ports: Ports,
+    authority: Authority,
+    admin: Identity,
+    folder: Scratch,
+}
+
+struct Ports {
+    api: Port,
+    etcd: Port,
+    _others: Vec<Port>,
+}
+
+static SHARED: OnceCell<Result<ControlPlane, String>> = OnceCell::const_new();
+
+impl ControlPlane {
+    /// The one that the tests of a test binary share. Each test takes namespaces of its own from [`ControlPlane::namespace`].
+    ///
+    /// # Panics
+    /// When it cannot be started; the message says why, and every test gets the same.
+    pub async fn shared() -> &'static Self {
+        let started = SHARED.get_or_init(|| async {
+            let started = Self::start(Options::default()).await;
+            let swept = started.and_then(|started| sweep(started.folder.path()).map(|()| started));
+            swept.map_err(|error| format!("{error:#}"))
+        });
+        match started.await {
+            Ok(started) => started,
+            Err(error) => panic!("the control plane did not start: {error}"),
+        }
+    }
+
+    /// One that nobody else touches, for tests that stop it or count everything.
+    ///
+    /// # Errors
+    /// When a program is nowhere to be had, or ends early: then with the end of its log.
+    pub async fn start(options: Options) -> Result<Self> {
+        let programs = tokio::task::spawn_blocking({
+            let options = options.clone();
+            move || Programs::find(&options)
+        });
+        let programs = programs.await??;
+        let folder = Scratch::new("control-plane");
+        let (etcd_port, peer_port, api_port) = (Port::free()?, Port::free()?, Port::free()?);
+        let authority = Authority::new("wickie test cluster")?;
+        let admin = authority.client("admin", &["system:masters"])?;
+        let etcd = Child::spawn(
+            "etcd",
+            &etcd_command(&programs.etcd, &folder, &etcd_port, &peer_port),
+            &folder.join("etcd.log"),
+        )?;
+        let api_command = api_command(&programs, &options, &folder, &authority, &api_port, &etcd_port)?;
+        let mut started = Self {
+            helpers: Mutex::default(),
+            api: Mutex::default(),
+            etcd: Mutex::new(etcd),
+            api_command,
+            ports: Ports { api: api_port, etcd: etcd_port, _others: vec![peer_port] },
+            authority,
+            admin,
+            folder,
+        };
+        started.write_kubeconfig("admin", &started.admin)?;
+        started.start_api().await?;
+        started.start_helpers(&programs, &options).await?;
+        Ok(started)
+    }
+
+    /// `https://127.0.0.1:port`.
+    pub fn url(&self) -> String {
+        format!("https://{}", self.ports.api.addr())
+    }
+
+    /// The address of the API server.
+    pub fn addr(&self) -> std::net::SocketAddr {
+        self.ports.api.addr()
+    }
+
+    /// Who signed the API server's certificate and the clients'.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// The folder with the logs and the kubeconfigs.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A kubeconfig of user `admin` in `system:masters`.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.folder.join("admin.kubeconfig")
+    }
+
+    /// A kubeconfig of another user, by client certificate. It may do what RBAC gives it, which at first is next to nothing.
+    ///
+    /// # Errors
+    /// With more than two groups.
+    pub fn kubeconfig_for(&self, user: &str, groups: &[&str]) -> Result<PathBuf> {
+        self.write_kubeconfig(&user.replace([':', '/'], "-"), &self.authority.client(user, groups)?)
+    }
+
+    /// A kubeconfig of a service account, by a token that the API server issued. The account must exist.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn kubeconfig_for_service_account(&self, namespace: &str, name: &str) -> Result<PathBuf> {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client().await, namespace);
+        let wish = TokenRequest {
+            spec: Some(TokenRequestSpec { expiration_seconds: Some(7200), ..Default::default() }),
+            ..Default::default()
+        };
+        let answer = accounts.create_token_request(name, &PostParams::default(), &wish).await?;
+        let token =
+            answer.status.and_then(|status| status.token).context("a token request is answered with a token")?;
+        let file = self.folder.join(format!("{namespace}-{name}.kubeconfig"));
+        kubeconfig::write(&file, &kubeconfig::text(&self.url(), Some(&self.authority.pem()), &Proof::Token(&token)))?;
+        Ok(file)
+    }
+
+    /// A client of `admin` on the runtime that calls. A client does not outlive its runtime, so each test makes its own.
+    ///
+    /// # Panics
+    /// Never for a kubeconfig of our own making.
+    pub async fn client(&self) -> Client {
+        kubeconfig::client(&self.kubeconfig()).await.expect("the admin's kubeconfig is whole")
+    }
+
+    /// A new namespace, `name` with something random behind it.
+    ///
+    /// # Errors
+    /// When the API server refuses it.
+    pub async fn namespace(&self, name: &str) -> Result<String> {
+        let name = format!("{name}-{:06x}", fastrand::u32(..0x0100_0000));
+        let namespaces: Api<Namespace> = Api::all(self.client().await);
+        let wish =
+            Namespace { metadata: ObjectMeta { name: Some(name.clone()), ..Default::default() }, ..Default::default() };
+        namespaces.create(&PostParams::default(), &wish).await?;
+        Ok(name)
+    }
+
+    /// The API server's metrics now.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn metrics(&self) -> Result<Metrics> {
+        let request = hyper::Request::get("/metrics").body(Vec::new())?;
+        Metrics::parse(&self.client().await.request_text(request).await?)
+    }
+
+    /// Everything that was asked of the API server so far, in the order of the answers. An answer can reach its client a moment before it
+    /// stands here: use [`eventually`](crate::eventually).
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn audit(&self) -> Result<Vec<AuditEvent>> {
+        audit::read(&self.folder.join("audit.log"))
+    }
+
+    /// The part of [`ControlPlane::audit`] whose user agent starts with this.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn audit_of(&self, user_agent: &str) -> Result<Vec<AuditEvent>> {
+        let mut events = self.audit()?;
+        events.retain(|event| event.user_agent.starts_with(user_agent));
+        Ok(events)
+    }
+
+    /// Kills the API server. Its port refuses connections until [`ControlPlane::start_api`].
+    pub fn stop_api(&self) {
+        drop(lock(&self.api).take());
+    }
+
+    /// Starts the API server, on the same port and etcd, and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it ends early.
+    pub async fn start_api(&self) -> Result<()> {
+        let child = Child::spawn("kube-apiserver", &self.api_command, &self.folder.join("kube-apiserver.log"))?;
+        *lock(&self.api) = Some(child);
+        let client = self.client().await;
+        for _ in 0..1200 {
+            lock(&self.etcd).check()?;
+            lock(&self.api).as_mut().context("the API server was stopped while it started")?.check()?;
+            if client.request_text(hyper::Request::get("/readyz").body(Vec::new())?).await.is_ok() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let tail = lock(&self.api).as_ref().map(|api| api.log_tail(30)).unwrap_or_default();
+        bail!("kube-apiserver was not ready after two minutes:\n{tail}")
+    }
+
+    /// Forgets every stored resource version but the newest, and restarts the API server so that its cache forgets them too: a watch or
+    /// a list continued from an older one is answered with 410 Gone.
+    ///
+    /// # Errors
+    /// When etcd or the API server does not answer.
+    pub async fn expire_resource_versions(&self) -> Result<()> {
+        self.stop_api();
+        self.compact().await?;
+        self.start_api().await
+    }
+
+    /// Compacts etcd at its newest revision. The API server's watch cache still knows what it has seen: see
+    /// [`ControlPlane::expire_resource_versions`].
+    ///
+    /// # Errors
+    /// When etcd does not answer.
+    pub async fn compact(&self) -> Result<()> {
+        // One write more, so that the newest revision before it is among those that go.
+        let put = self.ask_etcd("put", &json!({ "key": "d2lja2ll", "value": "" })).await?;
+        let revision = put["header"]["revision"].as_str().context("etcd names its revision")?.to_owned();
+        self.ask_etcd("compaction", &json!({ "revision": revision, "physical": true })).await?;
+        Ok(())
+    }
+
+    /// etcd's own JSON gateway.
+    async fn ask_etcd(&self, verb: &str, body: &Value) -> Result<Value> {
+        let stream = tokio::net::TcpStream::connect(self.ports.etcd.addr()).await?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream)).await?;
+        let driver = tokio::spawn(connection);
+        let body = http_body_util::Full::new(bytes::Bytes::from(body.to_string()));
+        let request = hyper::Request::post(format!("/v3/kv/{verb}")).header("host", "etcd").body(body)?;
+        let answer = sender.send_request(request).await?;
+        let status = answer.status();
+        let bytes = http_body_util::BodyExt::collect(answer.into_body()).await?.to_bytes();
+        driver.abort();
+        ensure!(status.is_success(), "etcd answered {verb} with {status}: {}", String::from_utf8_lossy(&bytes));
+        Ok(serde_json::from_slice(&bytes)?)
+    }
+
+    fn write_kubeconfig(&self, name: &str, identity: &Identity) -> Result<PathBuf> {
+        let file = self.folder.join(format!("{name}.kubeconfig"));
+        kubeconfig::write(
+            &file,
+            &kubeconfig::text(&self.url(), Some(&self.authority.pem()), &Proof::Certificate(identity)),
+        )?;
+        Ok(file)
+    }
+
+    async fn start_helpers(&mut self, programs: &Programs, options: &Options) -> Result<()> {
+        let mut commands = Vec::new();
+        if let Some(program) = &programs.controller_manager {
+            let kubeconfig = self.kubeconfig_for("system:kube-controller-manager", &[])?;
+            let mut command = component(program, &kubeconfig, self.port()?);
+            command.arg("--use-service-account-credentials").arg("--concurrent-namespace-syncs=4");
+            command.arg(flag("service-account-private-key-file", &self.folder.join("tokens.key")));
+            command.arg(flag("root-ca-file", &self.folder.join("ca.pem")));
+            commands.push(("kube-controller-manager", command));
+        }
+        if let Some(program) = &programs.scheduler {
+            let kubeconfig = self.kubeconfig_for("system:kube-scheduler", &[])?;
+            commands.push(("kube-scheduler", component(program, &kubeconfig, self.port()?)));
+        }
+        if let Some(program) = &programs.kwok {
+            let kubeconfig = self.kubeconfig_for("kwok", &["system:masters"])?;
+            let server = self.port()?;
+            let mut command = Command::new(program);
+            command
+                .arg(flag("kubeconfig", &kubeconfig))
+                .arg(flag("config", &parts::module(&parts::KWOK).join("stages.yaml")))
+                .arg("--manage-all-nodes=true")
+                .arg("--node-ip=127.0.0.1");
+            command.arg("--cidr=10.1.0.0/16").arg(format!("--server-address=127.0.0.1:{server}"));
+            command.current_dir(self.folder.path()).env("HOME", self.folder.path());
+            commands.push(("kwok", command));
+        }
+        for (name, command) in commands {
+            let child = Child::spawn(name, &command, &self.folder.join(format!("{name}.log")))?;
+            lock(&self.helpers).push(child);
+        }
+        self.add_nodes(options.nodes).await
+    }
+
+    /// Registers the nodes that kwok plays, and waits until they are Ready.
+    async fn add_nodes(&self, count: usize) -> Result<()> {
+        let nodes: Api<Node> = Api::all(self.client().await);
+        for index in 0..count {
+            let node: Node = serde_json::from_value(json!({
+                "metadata": { "name": format!("node-{index}"), "annotations": { "kwok.x-k8s.io/node": "fake" } },
+                "status": { "allocatable": capacity(), "capacity": capacity() },
+            }))?;
+            nodes.create(&PostParams::default(), &node).await?;
+        }
+        let ready = |node: &Node| {
+            let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+            conditions.is_some_and(|all| all.iter().any(|one| one.type_ == "Ready" && one.status == "True"))
+        };
+        for _ in 0..600 {
+            for child in lock(&self.helpers).iter_mut() {
+                child.check()?;
+            }
+            if nodes.list(&ListParams::default()).await?.items.iter().filter(|node| ready(node)).count() == count {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        bail!("kwok did not make {count} nodes Ready in a minute; its log is in {}", self.folder.display())
+    }
+
+    fn port(&mut self) -> Result<u16> {
+        let port = Port::free()?;
+        let number = port.number();
+        self.ports._others.push(port);
+        Ok(number)
+    }
+}
+
+impl Drop for ControlPlane {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ = std::fs::remove_dir_all(self.folder.join("etcd"));
+        }
+    }
+}
+
+struct Programs {
+    etcd: PathBuf,
+    api: PathBuf,
+    controller_manager: Option<PathBuf>,
+    scheduler: Option<PathBuf>,
+    kwok: Option<PathBuf>,
+}
+
+impl Programs {
+    fn find(options: &Options) -> Result<Self> {
+        let if_wanted = |wanted: bool, part| if wanted { parts::find(part).map(Some) } else { Ok(None) };
+        Ok(Self {
+            etcd: parts::find(&parts::ETCD)?,
+            api: parts::find(&parts::API_SERVER)?,
+            controller_manager: if_wanted(options.controller_manager, &parts::CONTROLLER_MANAGER)?,
+            scheduler: if_wanted(options.scheduler, &parts::SCHEDULER)?,
+            kwok: if_wanted(options.nodes > 0, &parts::KWOK)?,
+        })
+    }
+}
+
+fn etcd_command(program: &Path, folder: &Path, client: &Port, peer: &Port) -> Command {
+    let (client, peer) = (format!("http://{}", client.addr()), format!("http://{}", peer.addr()));
+    let mut command = Command::new(program);
+    command
+        .arg("--name=bench")
+        .arg(flag("data-dir", &folder.join("etcd")))
+        .arg("--unsafe-no-fsync")
+        .arg("--log-level=warn");
+    command.arg(format!("--listen-client-urls={client}")).arg(format!("--advertise-client-urls={client}"));
+    command.arg(format!("--listen-peer-urls={peer}")).arg(format!("--initial-advertise-peer-urls={peer}"));
+    command.arg(format!("--initial-cluster=bench={peer}"));
+    command
+}
+
+/// Writes what the API server reads, and says how it is started.
+fn api_command(
+    programs: &Programs,
+    options: &Options,
+    folder: &Path,
+    authority: &Authority,
+    api: &Port,
+    etcd: &Port,
+) -> Result<Command> {
+    let names = ["127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "10.0.0.1"];
+    let identity = authority.server(&names)?;
+    let (private, public) = tls::token_keys()?;
+    let policy = options.audit_policy.clone().unwrap_or_else(audit::policy).to_string();
+    let files = [
+        ("ca.pem", authority.pem()),
+        ("api.pem", identity.cert),
+        ("api.key", identity.key),
+        ("tokens.key", private),
+        ("tokens.pub", public),
+        ("audit-policy.json", policy),
+        ("audit.log", String::new()),
+    ];
+    for (name, text) in files {
+        std::fs::write(folder.join(name), text).with_context(|| format!("write {name}"))?;
+    }
+    let mut command = Command::new(&programs.api);
+    command.arg(format!("--etcd-servers=http://{}", etcd.addr())).arg(format!("--secure-port={}", api.number()));
+    command
+        .arg("--bind-address=127.0.0.1")
+        .arg("--service-cluster-ip-range=10.0.0.0/16")
+        .arg("--authorization-mode=RBAC");
+    command
+        .arg("--service-account-issuer=https://kubernetes.default.svc")
+        .arg("--allow-privileged=true")
+        .arg("--profiling=false");
+    command.arg("--endpoint-reconciler-type=none").arg("--audit-log-mode=blocking");
+    for (name, file) in [
+        ("tls-cert-file", "api.pem"),
+        ("tls-private-key-file", "api.key"),
+        ("client-ca-file", "ca.pem"),
+        ("service-account-key-file", "tokens.pub"),
+        ("service-account-signing-key-file", "tokens.key"),
+        ("audit-policy-file", "audit-policy.json"),
+        ("audit-log-path", "audit.log"),
+    ] {
+        command.arg(flag(name, &folder.join(file)));
+    }
+    if !options.controller_manager {
+        // Nobody would make the default service account that this plugin wants every pod to have.
+        command.arg("--disable-admission-plugins=ServiceAccount");
+    }
+    command.args(&options.api_flags);
+    Ok(command)
+}
+
+/// The flags that controller manager and scheduler share.
+fn component(program: &Path, kubeconfig: &Path, port: u16) -> Command {
+    let mut command = Command::new(program);
+    for name in ["kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"] {
+        command.arg(flag(name, kubeconfig));
+    }
+    command.arg("--bind-address=127.0.0.1").arg(format!("--secure-port={port}")).arg("--leader-elect=false");
+    command
+}
+
+fn capacity() -> Value {
+    json!({ "cpu": "1k", "memory": "1Ti", "pods": "10k" })
+}
+
+fn flag(name: &str, file: &Path) -> String {
+    format!("--{name}={}", file.display())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A `static` is never dropped: a shell removes its folder after the end of this process, unless a test panicked, which keeps the logs.
+fn sweep(folder: &Path) -> Result<()> {
+    static HOOK: Once = Once::new();
+    let kept = folder.to_owned();
+    HOOK.call_once(move || {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let keep = kept.join("keep");
+            if !keep.exists() && std::fs::write(&keep, "").is_ok() {
+                eprintln!("the control plane's logs are kept for you: {}", kept.display());
+            }
+            before(info);
+        }));
+    });
+    // Held open by this process alone; the shell goes on when it is gone.
+    static SWEEPER: Mutex<Option<std::process::Child>> = Mutex::new(None);
+    *lock(&SWEEPER) = Some(child::sweep_after_exit(folder)?);
+    Ok(())
+}

@@ -1,0 +1,215 @@
+//! Where the programs of the bench come from.
+//!
+//! Looked for in this order: `KUBEBUILDER_ASSETS`, `PATH`, the cache, and then built with Go from the modules that
+//! `tests/control-plane/<folder>/go.mod` pins. The cache is `$WICKIE_CACHE`, else `$XDG_CACHE_HOME/wickie`, else `~/.cache/wickie`; it lies
+//! outside the checkout, keyed by what is built, so that a fresh clone starts warm. What is found by the first two must be of a version
+//! that the tests are made for; another is passed over.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+
+use crate::child::Child;
+use crate::need;
+
+/// A program of the bench, and how it is built.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    /// Its file name.
+    pub program: &'static str,
+    /// The folder of its go.mod in `tests/control-plane`.
+    pub folder: &'static str,
+    /// The Go package to build.
+    pub package: &'static str,
+    /// Flags for the linker.
+    pub ldflags: &'static str,
+    /// Build tags.
+    pub tags: &'static str,
+    /// What the first line of `--version` starts with, for a program that was found and not built; any of these will do.
+    pub versions: &'static [&'static str],
+    /// How long a cold build takes on two cores, for the person who waits.
+    pub takes: &'static str,
+}
+
+const KUBERNETES: &str = "-s -w -X k8s.io/component-base/version.gitVersion=v1.37.2 -X k8s.io/component-base/version.gitMajor=1 \
+     -X k8s.io/component-base/version.gitMinor=37";
+
+/// etcd.
+pub const ETCD: Part = Part {
+    program: "etcd",
+    folder: "etcd",
+    package: "go.etcd.io/etcd/server/v3",
+    ldflags: "-s -w",
+    tags: "",
+    versions: &["etcd Version: 3.6.", "etcd Version: 3.7."],
+    takes: "1 minute",
+};
+
+/// kube-apiserver.
+pub const API_SERVER: Part = Part {
+    program: "kube-apiserver",
+    folder: "kubernetes",
+    package: "k8s.io/kubernetes/cmd/kube-apiserver",
+    ldflags: KUBERNETES,
+    tags: "",
+    versions: &["Kubernetes v1.37."],
+    takes: "6 minutes",
+};
+
+/// kube-controller-manager.
+pub const CONTROLLER_MANAGER: Part = Part {
+    program: "kube-controller-manager",
+    package: "k8s.io/kubernetes/cmd/kube-controller-manager",
+    takes: "3 minutes",
+    ..API_SERVER
+};
+
+/// kube-scheduler.
+pub const SCHEDULER: Part = Part {
+    program: "kube-scheduler",
+    package: "k8s.io/kubernetes/cmd/kube-scheduler",
+    takes: "half a minute",
+    ..API_SERVER
+};
+
+/// kwok: nodes on which pods become Ready at once and nothing runs.
+pub const KWOK: Part = Part {
+    program: "kwok",
+    folder: "kwok",
+    package: "sigs.k8s.io/kwok/cmd/kwok",
+    ldflags: "-s -w",
+    tags: "",
+    versions: &["kwok version v0.7.", "kwok version v0.8."],
+    takes: "3 minutes",
+};
+
+/// The path of a program; builds it if it is nowhere, which takes minutes and says so on stderr. Blocks.
+///
+/// # Errors
+/// When it is nowhere and cannot be built. The message names the ways to get it.
+pub fn find(part: &Part) -> Result<PathBuf> {
+    let mut passed_over = String::new();
+    let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(|folder| Path::new(&folder).join(part.program));
+    for found in assets.filter(|file| file.is_file()).into_iter().chain(need::program(part.program)) {
+        let version = version(&found);
+        if part.versions.iter().any(|fits| version.starts_with(fits)) {
+            return Ok(found);
+        }
+        passed_over.push_str(&format!(
+            "\n  ({} was passed over: it says {version:?}, wanted is {:?})",
+            found.display(),
+            part.versions
+        ));
+    }
+    let folder = cache()?.join(format!("{}-{}", part.folder, key(part)?));
+    let file = folder.join(part.program);
+    if file.is_file() {
+        return Ok(file);
+    }
+    let Some(go) = need::program("go") else {
+        bail!(
+            "{program} is needed and is not here. Three ways to get it:\n  \
+             1. install Go 1.26 or newer (https://go.dev/dl): it is then built, once, in about {takes}\n  \
+             2. set KUBEBUILDER_ASSETS to a folder that holds it\n  \
+             3. put it on the PATH{passed_over}",
+            program = part.program,
+            takes = part.takes,
+        )
+    };
+    build(part, &go, &folder)?;
+    Ok(file)
+}
+
+/// Where built programs are kept.
+///
+/// # Errors
+/// When no variable says where.
+pub fn cache() -> Result<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let root = variable("WICKIE_CACHE")
+        .or_else(|| variable("XDG_CACHE_HOME").map(|path| path.join("wickie")))
+        .or_else(|| variable("HOME").map(|path| path.join(".cache/wickie")))
+        .context("no folder for built programs: set WICKIE_CACHE (or HOME)")?;
+    Ok(root.join("control-plane"))
+}
+
+/// The folder of its go.mod.
+pub(crate) fn module(part: &Part) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../control-plane").join(part.folder)
+}
+
+/// Names everything that the program is made from: the pinned modules and the flags.
+fn key(part: &Part) -> Result<String> {
+    let mut hash = Sha256::new();
+    for name in ["go.mod", "go.sum"] {
+        let file = module(part).join(name);
+        hash.update(fs::read(&file).with_context(|| format!("read {}", file.display()))?);
+    }
+    hash.update([part.ldflags, part.tags].join("\n"));
+    Ok(hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn version(program: &Path) -> String {
+    let output = Command::new(program).arg("--version").stdin(Stdio::null()).output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+/// Builds into a file beside the place and renames it, under a lock: test binaries that start together build once.
+fn build(part: &Part, go: &Path, folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+    let lock = File::create(folder.join(format!("{}.lock", part.program)))?;
+    if lock.try_lock().is_err() {
+        say(&format!("waiting for another process that builds {}", part.program));
+        lock.lock()?;
+    }
+    let file = folder.join(part.program);
+    if file.is_file() {
+        return Ok(());
+    }
+    let unfinished = folder.join(format!("{}.unfinished", part.program));
+    let mut command = Command::new(go);
+    command.arg("-C").arg(module(part)).args([
+        "build",
+        "-trimpath",
+        "-buildvcs=false",
+        "-mod=readonly",
+        "-tags",
+        part.tags,
+        "-ldflags",
+    ]);
+    command.arg(part.ldflags).arg("-o").arg(&unfinished).arg(part.package);
+    command.env("CGO_ENABLED", "0").env("GOWORK", "off").env_remove("GOFLAGS").env_remove("GOOS").env_remove("GOARCH");
+    say(&format!("building {} with Go, once, about {} ...", part.program, part.takes));
+    let log = folder.join(format!("{}.log", part.program));
+    let _ = fs::remove_file(&log);
+    let mut child = Child::spawn("go build", &command, &log)?;
+    let (start, mut ticks) = (Instant::now(), 0);
+    let code = loop {
+        if let Some(code) = child.exit_code() {
+            break code;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        let minutes_half = start.elapsed().as_secs() / 30;
+        if minutes_half > ticks {
+            ticks = minutes_half;
+            say(&format!("building {}: {} s", part.program, start.elapsed().as_secs()));
+        }
+    };
+    if code != 0 {
+        bail!("building {} with {} failed:\n{}", part.program, go.display(), child.log_tail(20));
+    }
+    fs::rename(&unfinished, &file)?;
+    say(&format!("built {} in {} s: {}", part.program, start.elapsed().as_secs(), file.display()));
+    Ok(())
+}
+
+/// To the terminal itself: the test harness captures `eprintln!`, and minutes of silence look like a hang.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
