@@ -97,3 +97,46 @@ async fn an_interrupted_fetch_asks_only_for_the_rest() {
     assert!(tries > 2);
     assert!(received as f64 <= whole as f64 * 1.3, "{received} of {whole}");
 }
+
+#[tokio::test]
+async fn one_folder_of_two_hundred_is_a_small_part_of_the_cost() {
+    let world = World::new("frugal-paths");
+    let mut random = fastrand::Rng::with_seed(7);
+    for folder in 0..200 {
+        for (path, text) in manifests::many(20, Some("default")) {
+            // What no two clusters share: names, addresses, digests of images.
+            let own: String = std::iter::repeat_with(|| random.alphanumeric()).take(100).collect();
+            let text = format!("{text}# {own}\n");
+            world.repo.write(&format!("clusters/c{folder}/{path}"), &text).unwrap();
+        }
+    }
+    world.repo.write("clusters/.sourceignore", "*.md\n").unwrap();
+    world.repo.write("clusters/c7/README.md", "hello\n").unwrap();
+    world.repo.commit("many", &world.ada.signer()).unwrap();
+    world.repo.git(&["repack", "-adq"]).unwrap();
+    let whole = world.poll(&world.source()).await.traffic.received;
+
+    let mut source = world.source();
+    source.name.name = "part".to_owned();
+    source.paths = Some(vec!["./clusters/c7".to_owned()]);
+    let world = world.emptied();
+    let part = world.poll(&source).await;
+    let outcome = part.outcome.unwrap();
+    println!("whole: {whole}, one folder: {:?}", part.traffic);
+    assert!(part.traffic.received * 100 <= whole * 3, "{:?} of {whole}", part.traffic);
+    let wickie::source::PollOutcome::New(snapshot) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(snapshot.files("clusters/c7").await.unwrap().unwrap().len(), 20);
+    assert!(snapshot.files("clusters/c8").await.is_err());
+    assert!(world.git.load(&source).await.unwrap().is_some());
+
+    // A change costs the names on the way down, and what changed; a folder that is used from now on is fetched then.
+    world.commit(&[("clusters/c8/new.yaml", "a: 1\n"), ("clusters/c7/new.yaml", "a: 2\n")]);
+    let change = world.poll(&source).await;
+    change.outcome.unwrap();
+    println!("a change: {:?}", change.traffic);
+    assert!(change.traffic.received <= 8_000, "{:?}", change.traffic);
+    source.paths = Some(vec!["clusters/c7".to_owned(), "clusters/c9".to_owned()]);
+    assert!(world.git.load(&source).await.is_err());
+    let snapshot = world.accept(&source).await;
+    assert_eq!(snapshot.files("clusters/c9").await.unwrap().unwrap().len(), 20);
+}

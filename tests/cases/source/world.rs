@@ -51,6 +51,7 @@ impl World {
             ca: self.server.ca().map(|pem| pem.as_bytes().to_vec()),
             verify: Some(signed_by(VerifyMode::Head, &[self.ada.public()])),
             ignore: None,
+            paths: None,
             limits: Limits::default(),
             history: 3,
         }
@@ -77,6 +78,17 @@ impl World {
     pub(crate) fn restarted(self) -> Self {
         drop(self.git);
         drop(self.store);
+        let store = open(&self.scratch);
+        Self { git: Git::new(store.clone()), store, ..self }
+    }
+}
+
+impl World {
+    /// An agent with nothing in its store.
+    pub(crate) fn emptied(self) -> Self {
+        drop(self.git);
+        drop(self.store);
+        let _ = std::fs::remove_dir_all(self.scratch.path().join("data"));
         let store = open(&self.scratch);
         Self { git: Git::new(store.clone()), store, ..self }
     }
