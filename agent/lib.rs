@@ -10,8 +10,22 @@
 //! One direction: a stage imports only stages before it. `wickie-model` (words) and [`store`] (memory) lie beneath
 //! every stage; `drive` is the only loop.
 
+pub mod store;
+
+mod chain;
 pub mod cluster;
 pub mod config;
-pub mod report;
+
 pub mod source;
-pub mod store;
+
+pub mod render;
+
+pub mod apply;
+
+pub mod report;
+
+pub mod serve;
+
+pub mod cli;
+
+pub mod drive;

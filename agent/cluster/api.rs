@@ -101,6 +101,13 @@ impl Cluster {
         Ok(Sent { created: code == StatusCode::CREATED, object })
     }
 
+    /// What the server would make of an apply; nothing is changed.
+    pub async fn apply_dry(&self, kind: &Kind, id: &ObjectId, object: &Value) -> Result<Value, ApiError> {
+        let params = PatchParams { dry_run: true, force: true, ..PatchParams::apply(MANAGER) };
+        let request = Requests::new(kind.path(&id.namespace)).patch(&id.name, &params, &Patch::Apply(object));
+        Ok(self.send(format!("compare {id}"), request).await?.1)
+    }
+
     /// Reads an object; nothing where it is not there.
     pub async fn get(&self, kind: &Kind, id: &ObjectId) -> Result<Option<Value>, ApiError> {
         let request = Requests::new(kind.path(&id.namespace)).get(&id.name, &GetParams::default());

@@ -39,8 +39,8 @@ pub struct Selection {
 /// What was seen.
 #[derive(Debug)]
 pub enum Seen {
-    /// Every object there is.
-    All(Vec<Value>),
+    /// Every object there is, at this version.
+    All(Vec<Value>, String),
     /// An object that is new or has changed.
     Here(Value),
     /// An object that is gone, or no longer selected.
@@ -101,7 +101,7 @@ async fn list<T>(
     let params = ListParams::default().labels(&selection.labels);
     match cluster.list(&selection.kind, &params, selection.metadata).await {
         Ok(listed) => {
-            sender.send(wrap(Seen::All(listed.items))).await.ok()?;
+            sender.send(wrap(Seen::All(listed.items, listed.resource_version.clone()))).await.ok()?;
             Some((State::Watching(listed.resource_version), None))
         }
         Err(error) => Some((State::Listing, Some(error))),

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use wickie_model::ResourceKind;
 
 use super::flux::{GitRepositorySpec, KustomizationSpec, RawSpec};
+use super::notification::{AlertSpec, ProviderSpec};
 
 /// The label that tells our CRDs from Flux's.
 pub(crate) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "wickie");
@@ -20,15 +21,17 @@ pub fn crds() -> Vec<Value> {
     vec![
         definition(
             ResourceKind::GitRepository,
-            "gitrepo",
+            &["gitrepo"],
             spec_schema::<GitRepositorySpec>(&[("provider", "generic only")]),
             &[("URL", "string", ".spec.url")],
         ),
-        definition(ResourceKind::Kustomization, "ks", spec_schema::<KustomizationSpec>(&[]), &[]),
+        definition(ResourceKind::Kustomization, &["ks"], spec_schema::<KustomizationSpec>(&[]), &[]),
+        definition(ResourceKind::Provider, &[], spec_schema::<ProviderSpec>(&[]), &[("Type", "string", ".spec.type")]),
+        definition(ResourceKind::Alert, &[], spec_schema::<AlertSpec>(&[]), &[]),
     ]
 }
 
-fn definition(kind: ResourceKind, short: &str, spec: Value, columns: &[(&str, &str, &str)]) -> Value {
+fn definition(kind: ResourceKind, short: &[&str], spec: Value, columns: &[(&str, &str, &str)]) -> Value {
     let ready = |field: &str| format!(".status.conditions[?(@.type==\"Ready\")].{field}");
     let mut shown: Vec<Value> =
         columns.iter().map(|(name, type_, path)| json!({"name": name, "type": type_, "jsonPath": path})).collect();
@@ -49,7 +52,7 @@ fn definition(kind: ResourceKind, short: &str, spec: Value, columns: &[(&str, &s
                 "listKind": format!("{kind}List"),
                 "plural": kind.plural(),
                 "singular": kind.as_str().to_lowercase(),
-                "shortNames": [short],
+                "shortNames": short,
             },
             "scope": "Namespaced",
             "versions": [{
@@ -126,10 +129,16 @@ mod tests {
 
     #[test]
     fn refused_fields_reach_us_to_be_refused() {
-        for crd in crds() {
+        for (crd, fields) in crds().into_iter().zip([
+            ["interval", "serviceAccountName/x-kubernetes-preserve-unknown-fields"],
+            ["interval", "serviceAccountName/x-kubernetes-preserve-unknown-fields"],
+            ["address", "channel/x-kubernetes-preserve-unknown-fields"],
+            ["eventSources", "providerRef"],
+        ]) {
             let spec = crd.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec").unwrap();
-            assert!(spec.pointer("/properties/interval").is_some());
-            assert!(spec.pointer("/properties/serviceAccountName/x-kubernetes-preserve-unknown-fields").is_some());
+            for field in fields {
+                assert!(spec.pointer(&format!("/properties/{field}")).is_some(), "{field}");
+            }
             assert!(!crd.to_string().contains("additionalProperties\":false"));
         }
     }

@@ -37,6 +37,7 @@ pub use secrets::{Named, SecretData, Secrets};
 pub fn secrets_named(declared: &Declared) -> Vec<Named> {
     match declared.resource.kind {
         wickie_model::ResourceKind::GitRepository => git_repository::named(declared),
+        wickie_model::ResourceKind::Provider => notification::named(declared),
         _ => Vec::new(),
     }
 }

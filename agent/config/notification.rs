@@ -8,121 +8,122 @@ use std::time::Duration;
 
 use regex::Regex;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use serde_json::Value;
 use wickie_model::{ResourceKind, ResourceName, Severity};
 
-use super::duration;
+use super::declared::{Declared, annotation};
+use super::flux::{self, LocalReference, RawSpec, Unsupported};
+use super::kustomization::read_duration;
+use super::secrets::Named;
+use super::{Invalid, NodeConfig};
 
-/// A name in the same namespace.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct LocalReference {
-    /// Name of the referent.
-    pub name: String,
-}
-
-/// The spec of a Provider, as written.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ProviderSpec {
+/// `Provider.spec`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ProviderSpec {
     /// Which form reports take on their way: `generic`, or `generic-hmac` to sign them.
     #[serde(rename = "type")]
     #[schemars(extend("enum" = PROVIDER_TYPES))]
-    pub type_: String,
+    pub(crate) type_: String,
     /// Deprecated by Flux, and not used.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = duration::PATTERN))]
-    pub interval: Option<String>,
-    /// The channel that chat providers post to.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 2048))]
-    pub channel: String,
-    /// The name under which chat providers post.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 2048))]
-    pub username: String,
+    #[expect(dead_code, reason = "part of the API")]
+    interval: Option<String>,
     /// Where to: an HTTP or HTTPS address. The key `address` of the Secret overrides it.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default)]
     #[schemars(length(max = 2048))]
-    pub address: String,
-    /// How long one attempt may take; 15s by default.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m))+$"))]
-    pub timeout: Option<String>,
-    /// Address of a proxy; deprecated by Flux.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 2048))]
-    pub proxy: String,
-    /// Secret with the address and credentials of a proxy.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub proxy_secret_ref: Option<LocalReference>,
-    /// Secret with `token` (the key of generic-hmac), `address` and `headers`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret_ref: Option<LocalReference>,
-    /// ServiceAccount for workload identity at a cloud.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub service_account_name: String,
-    /// Secret with `ca.crt`, and `tls.crt` and `tls.key` where the receiver asks for a client's certificate.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cert_secret_ref: Option<LocalReference>,
-    /// Whether to send nothing.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub suspend: bool,
-    /// CEL expression for the text of a commit status.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub commit_status_expr: String,
+    address: String,
+    /// How long one attempt may take; 15s where it is not given.
+    timeout: Option<String>,
+    /// The Secret with `token` (the key of generic-hmac), `address` and `headers`.
+    secret_ref: Option<LocalReference>,
+    /// The Secret with `ca.crt`, and `tls.crt` and `tls.key` where the receiver asks for a client's certificate.
+    cert_secret_ref: Option<LocalReference>,
+    /// Whether it is sent nothing.
+    #[serde(default)]
+    suspend: bool,
+    #[serde(flatten)]
+    #[schemars(skip)]
+    rest: BTreeMap<String, Value>,
 }
 
-/// The spec of an Alert, as written.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct AlertSpec {
+impl RawSpec for ProviderSpec {
+    const UNSUPPORTED: &'static [Unsupported] = &[
+        ("channel", "let the receiver of a generic Provider choose the channel"),
+        ("username", "let the receiver of a generic Provider choose the name"),
+        ("proxy", "set HTTPS_PROXY for the agent"),
+        ("proxySecretRef", "set HTTPS_PROXY for the agent"),
+        ("serviceAccountName", "give credentials in secretRef"),
+        ("commitStatusExpr", "let the receiver of a generic Provider write the text"),
+    ];
+
+    fn rest(&self) -> &BTreeMap<String, Value> {
+        &self.rest
+    }
+}
+
+/// `Alert.spec`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AlertSpec {
     /// The Provider that is told.
-    pub provider_ref: LocalReference,
+    provider_ref: LocalReference,
     /// `error` for errors alone; `info`, the default, for everything.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default)]
     #[schemars(extend("enum" = ["info", "error"], "default" = "info"))]
-    pub event_severity: String,
+    event_severity: String,
     /// What it is told about.
-    pub event_sources: Vec<EventSourceSpec>,
+    event_sources: Vec<EventSourceReference>,
     /// Regular expressions: only messages that match one of them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub inclusion_list: Vec<String>,
+    #[serde(default)]
+    inclusion_list: Vec<String>,
     /// Values that go along with every event, where the event has none of that name.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub event_metadata: BTreeMap<String, String>,
+    #[serde(default)]
+    event_metadata: BTreeMap<String, String>,
     /// Regular expressions: no messages that match one of them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub exclusion_list: Vec<String>,
-    /// Deprecated by Flux: `eventMetadata.summary` does the same.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default)]
+    exclusion_list: Vec<String>,
+    /// Deprecated by Flux: eventMetadata.summary does the same.
+    #[serde(default)]
     #[schemars(length(max = 255))]
-    pub summary: String,
-    /// Whether to report nothing.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub suspend: bool,
+    summary: String,
+    /// Whether it reports nothing.
+    #[serde(default)]
+    suspend: bool,
+    #[serde(flatten)]
+    #[schemars(skip)]
+    rest: BTreeMap<String, Value>,
 }
 
-/// An entry of an Alert's `eventSources`, as written.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+impl RawSpec for AlertSpec {
+    const UNSUPPORTED: &'static [Unsupported] = &[];
+
+    fn rest(&self) -> &BTreeMap<String, Value> {
+        &self.rest
+    }
+}
+
+/// `Alert.spec.eventSources[]`.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct EventSourceSpec {
+pub(crate) struct EventSourceReference {
     /// API version of the referent; not looked at.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub api_version: String,
+    #[serde(default)]
+    #[expect(dead_code, reason = "part of the API")]
+    api_version: String,
     /// Kind of the referent.
     #[schemars(extend("enum" = SOURCE_KINDS))]
-    pub kind: String,
+    kind: String,
     /// Name of the referent, or `*` for all of the kind.
     #[schemars(length(min = 1, max = 253))]
-    pub name: String,
-    /// Namespace of the referent; by default that of the Alert.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(min = 1, max = 253))]
-    pub namespace: String,
+    name: String,
+    /// Namespace of the referent; that of the Alert where it is not given.
+    #[serde(default)]
+    #[schemars(length(max = 253))]
+    namespace: String,
     /// Labels that the referent must have.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub match_labels: BTreeMap<String, String>,
+    #[serde(default)]
+    match_labels: BTreeMap<String, String>,
 }
 
 /// Flux's provider types, in its order.
@@ -180,11 +181,6 @@ pub const SOURCE_KINDS: &[&str] = &[
     "ExternalArtifact",
 ];
 
-/// Why a spec is not taken: every reason, each naming its field.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .0.join("; "))]
-pub struct Invalid(pub Vec<String>);
-
 /// The form that reports take on their way to a Provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
@@ -204,9 +200,9 @@ pub struct Provider {
     /// Where to, unless its Secret says.
     pub address: Option<String>,
     /// The Secret with token, address and headers.
-    pub secret: Option<ResourceName>,
+    pub secret: Option<Named>,
     /// The Secret with certificates.
-    pub cert_secret: Option<ResourceName>,
+    pub cert_secret: Option<Named>,
     /// How long one attempt may take.
     pub timeout: Duration,
     /// Whether it gets nothing.
@@ -217,69 +213,54 @@ pub struct Provider {
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 impl Provider {
-    /// Checks what is written.
-    pub fn new(name: ResourceName, spec: ProviderSpec) -> Result<Self, Invalid> {
-        let mut wrong = not_yet(&spec);
-        let form = match spec.type_.as_str() {
-            "generic" => Form::Generic,
-            "generic-hmac" => Form::GenericHmac,
-            other => {
-                wrong.push(refused_type(other));
-                Form::Generic
-            }
-        };
+    /// Reads a declared Provider as it is used.
+    pub fn new(declared: &Declared) -> Result<Self, Invalid> {
+        declared.check_annotations(&[annotation::MANAGED])?;
+        let spec: ProviderSpec = flux::read(&declared.spec)?;
+        let form = form(&spec.type_)?;
         if spec.address.is_empty() && spec.secret_ref.is_none() {
-            wrong.push(
-                "spec.address is missing: it takes the receiver's URL, or spec.secretRef a Secret with the key address"
-                    .to_owned(),
-            );
+            let why = "is missing: it takes the receiver's URL, or secretRef a Secret with the key address";
+            return Err(Invalid::field("spec.address", why));
         }
         if form == Form::GenericHmac && spec.secret_ref.is_none() {
-            wrong.push("spec.secretRef is missing: generic-hmac signs with the key token of that Secret".to_owned());
+            let why = "is missing: generic-hmac signs with the key token of that Secret";
+            return Err(Invalid::field("spec.secretRef", why));
         }
-        let timeout = spec.timeout.as_deref().map_or(Ok(TIMEOUT), duration::parse).unwrap_or_else(|error| {
-            wrong.push(format!("spec.timeout: {error}"));
-            TIMEOUT
-        });
-        if !wrong.is_empty() {
-            return Err(Invalid(wrong));
-        }
+        let timeout = spec.timeout.as_deref().map(|text| read_duration("spec.timeout", text)).transpose()?;
+        let name = declared.resource.name.clone();
         let beside = |reference: Option<LocalReference>| {
-            reference.map(|reference| ResourceName::new(&name.namespace, reference.name))
+            reference.map(|reference| Named::secret(&name.namespace, &reference.name))
         };
         Ok(Self {
             form,
             address: Some(spec.address).filter(|address| !address.is_empty()),
             secret: beside(spec.secret_ref),
             cert_secret: beside(spec.cert_secret_ref),
-            timeout,
+            timeout: timeout.unwrap_or(TIMEOUT),
             suspend: spec.suspend,
             name,
         })
     }
 }
 
-/// The fields that are set and that Flux would act on, but wickie cannot.
-fn not_yet(spec: &ProviderSpec) -> Vec<String> {
-    [
-        ("channel", !spec.channel.is_empty()),
-        ("username", !spec.username.is_empty()),
-        ("proxy", !spec.proxy.is_empty()),
-        ("proxySecretRef", spec.proxy_secret_ref.is_some()),
-        ("serviceAccountName", !spec.service_account_name.is_empty()),
-        ("commitStatusExpr", !spec.commit_status_expr.is_empty()),
-    ]
-    .into_iter()
-    .filter(|(_, set)| *set)
-    .map(|(field, _)| format!("spec.{field} is understood by Flux and not by wickie yet"))
-    .collect()
+/// The Secrets that a declared Provider names.
+pub(super) fn named(declared: &Declared) -> Vec<Named> {
+    ["/secretRef/name", "/certSecretRef/name"]
+        .into_iter()
+        .filter_map(|pointer| declared.spec.pointer(pointer)?.as_str())
+        .map(|name| Named::secret(&declared.resource.name.namespace, name))
+        .collect()
 }
 
-fn refused_type(type_: &str) -> String {
-    if PROVIDER_TYPES.contains(&type_) {
-        format!("spec.type {type_:?} is understood by Flux and not by wickie yet; generic and generic-hmac are")
-    } else {
-        format!("spec.type {type_:?} is not a type of Provider: wickie knows generic and generic-hmac")
+fn form(type_: &str) -> Result<Form, Invalid> {
+    match type_ {
+        "generic" => Ok(Form::Generic),
+        "generic-hmac" => Ok(Form::GenericHmac),
+        other if PROVIDER_TYPES.contains(&other) => {
+            let way_out = "send to a receiver of your own with the type generic or generic-hmac";
+            Err(Invalid::Unsupported { field: format!("spec.type {other}"), way_out })
+        }
+        other => Err(Invalid::field("spec.type", format!("{other:?} is not a type: write generic or generic-hmac"))),
     }
 }
 
@@ -318,41 +299,35 @@ pub struct EventSource {
 }
 
 impl Alert {
-    /// Checks what is written.
-    pub fn new(name: ResourceName, spec: AlertSpec) -> Result<Self, Invalid> {
-        let mut wrong = Vec::new();
-        if spec.provider_ref.name.is_empty() {
-            wrong.push("spec.providerRef.name is missing".to_owned());
-        }
+    /// Reads a declared Alert as it is used.
+    pub fn new(declared: &Declared, node: &NodeConfig) -> Result<Self, Invalid> {
+        declared.check_annotations(&[annotation::MANAGED])?;
+        let spec: AlertSpec = flux::read(&declared.spec)?;
+        let name = declared.resource.name.clone();
         let severity = match spec.event_severity.as_str() {
             "" | "info" => Severity::Info,
             "error" => Severity::Error,
             other => {
-                wrong.push(format!("spec.eventSeverity {other:?}: it is info or error"));
-                Severity::Info
+                return Err(Invalid::field("spec.eventSeverity", format!("{other:?} is neither info nor error")));
             }
         };
-        for (at, source) in spec.event_sources.iter().enumerate() {
-            if !SOURCE_KINDS.contains(&source.kind.as_str()) {
-                wrong.push(format!("spec.eventSources[{at}].kind {:?} is not a kind that reports", source.kind));
-            }
-            if source.name.is_empty() {
-                wrong.push(format!("spec.eventSources[{at}].name is missing: it takes a name, or * for all"));
-            }
-        }
-        let inclusion = regexes("inclusionList", &spec.inclusion_list, &mut wrong);
-        let exclusion = regexes("exclusionList", &spec.exclusion_list, &mut wrong);
-        if !wrong.is_empty() {
-            return Err(Invalid(wrong));
-        }
-        let sources = spec.event_sources.into_iter().map(|source| EventSource::new(source, &name.namespace)).collect();
+        let sources = spec.event_sources.into_iter().enumerate();
+        let sources = sources.map(|(at, source)| EventSource::new(at, source, &name.namespace, node));
         let mut metadata = spec.event_metadata;
         // Flux's order of precedence: the summary field wins over the key of that name.
         if !spec.summary.is_empty() {
             metadata.insert("summary".to_owned(), spec.summary);
         }
-        let provider = ResourceName::new(&name.namespace, spec.provider_ref.name);
-        Ok(Self { name, provider, severity, sources, inclusion, exclusion, metadata, suspend: spec.suspend })
+        Ok(Self {
+            provider: ResourceName::new(&name.namespace, spec.provider_ref.name),
+            severity,
+            sources: sources.collect::<Result<_, _>>()?,
+            inclusion: regexes("inclusionList", &spec.inclusion_list)?,
+            exclusion: regexes("exclusionList", &spec.exclusion_list)?,
+            metadata,
+            suspend: spec.suspend,
+            name,
+        })
     }
 
     /// The kinds it asks for that wickie never reports on, because it has none of them.
@@ -362,111 +337,110 @@ impl Alert {
 }
 
 impl EventSource {
-    fn new(spec: EventSourceSpec, namespace: &str) -> Self {
-        Self {
-            kind: spec.kind,
-            namespace: if spec.namespace.is_empty() { namespace.to_owned() } else { spec.namespace },
-            name: Some(spec.name).filter(|name| name != "*"),
-            labels: spec.match_labels,
+    fn new(at: usize, source: EventSourceReference, own: &str, node: &NodeConfig) -> Result<Self, Invalid> {
+        let field = |field: &str| format!("spec.eventSources[{at}].{field}");
+        if !SOURCE_KINDS.contains(&source.kind.as_str()) {
+            return Err(Invalid::field(field("kind"), format!("{:?} is not a kind that reports", source.kind)));
         }
+        if source.name.is_empty() {
+            return Err(Invalid::field(field("name"), "is empty: it takes a name, or * for all"));
+        }
+        let namespace = if source.namespace.is_empty() { own.to_owned() } else { source.namespace };
+        if namespace != own && !node.cross_namespace_references {
+            return Err(Invalid::field(field("namespace"), "is another namespace, which this node does not allow"));
+        }
+        let name = Some(source.name).filter(|name| name != "*");
+        Ok(Self { kind: source.kind, namespace, name, labels: source.match_labels })
     }
 }
 
-fn regexes(field: &str, list: &[String], wrong: &mut Vec<String>) -> Vec<Regex> {
-    let mut compiled = Vec::new();
-    for (at, text) in list.iter().enumerate() {
-        match Regex::new(text) {
-            Ok(regex) => compiled.push(regex),
-            Err(error) => wrong.push(format!("spec.{field}[{at}] is not a regular expression: {error}")),
-        }
-    }
-    compiled
+fn regexes(field: &str, list: &[String]) -> Result<Vec<Regex>, Invalid> {
+    let compile = |(at, text): (usize, &String)| {
+        Regex::new(text).map_err(|error| Invalid::field(format!("spec.{field}[{at}]"), error))
+    };
+    list.iter().enumerate().map(compile).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use serde_json::json;
 
-    fn provider(yaml: &str) -> Result<Provider, Invalid> {
-        Provider::new(ResourceName::new("flux-system", "ci"), serde_saphyr::from_str(yaml).unwrap())
+    use super::*;
+    use crate::store::Origin;
+
+    fn declared(kind: ResourceKind, spec: Value) -> Declared {
+        let document =
+            json!({"apiVersion": kind.api_version(), "kind": kind.as_str(), "metadata": {"name": "ci"}, "spec": spec});
+        Declared::new(kind, &document, Origin::File, "flux-system").unwrap()
     }
 
-    fn alert(yaml: &str) -> Result<Alert, Invalid> {
-        Alert::new(ResourceName::new("flux-system", "all"), serde_saphyr::from_str(yaml).unwrap())
+    fn provider(spec: Value) -> Result<Provider, Invalid> {
+        Provider::new(&declared(ResourceKind::Provider, spec))
+    }
+
+    fn alert(spec: Value) -> Result<Alert, Invalid> {
+        let node = NodeConfig { cross_namespace_references: false, ..NodeConfig::default() };
+        Alert::new(&declared(ResourceKind::Alert, spec), &node)
     }
 
     #[test]
     fn a_provider_has_flux_s_defaults() {
-        let provider = provider("{type: generic, address: 'https://ci.example/hook', interval: 5m}").unwrap();
+        let provider = provider(json!({"type": "generic", "address": "https://ci.example", "interval": "5m"})).unwrap();
         assert_eq!(provider.timeout, Duration::from_secs(15));
         assert_eq!((provider.form, provider.suspend, provider.secret), (Form::Generic, false, None));
     }
 
     #[test]
-    fn what_flux_understands_and_wickie_does_not_is_refused_by_name() {
-        let refused = provider("{type: slack, channel: ops, proxySecretRef: {name: p}, timeout: soon}").unwrap_err();
-        let said = refused.to_string();
-        for field in
-            ["spec.type \"slack\"", "spec.channel is", "spec.proxySecretRef is", "spec.address", "spec.timeout"]
-        {
-            assert!(said.contains(field), "{field}: {said}");
+    fn what_cannot_be_followed_is_refused_by_name() {
+        for (spec, field) in [
+            (json!({"type": "slack", "address": "https://a"}), "spec.type slack"),
+            (json!({"type": "smoke", "address": "https://a"}), "spec.type"),
+            (json!({"type": "generic", "address": "https://a", "channel": "ops"}), "spec.channel"),
+            (
+                json!({"type": "generic", "address": "https://a", "proxySecretRef": {"name": "p"}}),
+                "spec.proxySecretRef",
+            ),
+            (json!({"type": "generic", "adress": "https://a"}), "spec.adress"),
+            (json!({"type": "generic"}), "spec.address"),
+            (json!({"type": "generic-hmac", "address": "https://a"}), "spec.secretRef"),
+            (json!({"type": "generic", "address": "https://a", "timeout": "soon"}), "spec.timeout"),
+        ] {
+            let error = provider(spec).unwrap_err().to_string();
+            assert!(error.starts_with(field), "{field}: {error}");
         }
-        let refused = provider("{type: generic-hmac, address: 'https://ci.example/hook'}").unwrap_err();
-        assert!(refused.to_string().contains("spec.secretRef is missing"), "{refused}");
-    }
-
-    #[test]
-    fn a_field_that_nobody_knows_is_an_error_that_names_it() {
-        let error = serde_saphyr::from_str::<ProviderSpec>("{type: generic, adress: x}").unwrap_err();
-        assert!(error.to_string().contains("adress"), "{error}");
     }
 
     #[test]
     fn an_alert_defaults_to_its_own_namespace_and_everything() {
-        let alert = alert(
-            "{providerRef: {name: ci}, summary: north, eventMetadata: {summary: south, env: prod},
-              eventSources: [{kind: Kustomization, name: '*'}, {kind: HelmRelease, name: x, namespace: apps}]}",
-        )
+        let alert = alert(json!({
+            "providerRef": {"name": "ci"}, "summary": "north", "eventMetadata": {"summary": "south", "env": "prod"},
+            "eventSources": [{"kind": "Kustomization", "name": "*"}, {"kind": "HelmRelease", "name": "x"}],
+        }))
         .unwrap();
         assert_eq!(alert.provider, ResourceName::new("flux-system", "ci"));
         assert_eq!((alert.severity, alert.sources[0].name.as_deref()), (Severity::Info, None));
-        assert_eq!((&*alert.sources[0].namespace, &*alert.sources[1].namespace), ("flux-system", "apps"));
+        assert_eq!(alert.sources[0].namespace, "flux-system");
         assert_eq!(alert.metadata["summary"], "north");
         assert_eq!(alert.silent_kinds().collect::<Vec<_>>(), ["HelmRelease"]);
     }
 
     #[test]
-    fn an_alert_s_mistakes_are_all_named() {
-        let refused = alert(
-            "{providerRef: {name: ''}, eventSeverity: warn, exclusionList: ['('], eventSources: [{kind: Pod, name: ''}]}",
-        )
-        .unwrap_err();
-        assert_eq!(refused.0.len(), 5, "{refused}");
-    }
-
-    #[test]
-    fn the_schema_names_flux_s_fields() {
-        let schema = serde_json::to_value(schemars::schema_for!(ProviderSpec)).unwrap();
-        let fields: Vec<_> = schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(
-            fields,
-            [
-                "address",
-                "certSecretRef",
-                "channel",
-                "commitStatusExpr",
-                "interval",
-                "proxy",
-                "proxySecretRef",
-                "secretRef",
-                "serviceAccountName",
-                "suspend",
-                "timeout",
-                "type",
-                "username"
-            ]
-        );
-        assert_eq!(schema["properties"]["type"]["enum"].as_array().unwrap().len(), PROVIDER_TYPES.len());
-        assert_eq!(schema["required"], serde_json::json!(["type"]));
+    fn an_alert_s_mistakes_are_named() {
+        for (field, value, named) in [
+            ("eventSeverity", json!("warn"), "spec.eventSeverity"),
+            ("exclusionList", json!(["ok", "("]), "spec.exclusionList[1]"),
+            ("eventSources", json!([{"kind": "Pod", "name": "x"}]), "spec.eventSources[0].kind"),
+            ("eventSources", json!([{"kind": "Kustomization", "name": ""}]), "spec.eventSources[0].name"),
+            (
+                "eventSources",
+                json!([{"kind": "Kustomization", "name": "*", "namespace": "apps"}]),
+                "spec.eventSources[0].namespace",
+            ),
+        ] {
+            let mut spec = json!({"providerRef": {"name": "ci"}, "eventSources": []});
+            spec[field] = value;
+            let error = alert(spec).unwrap_err().to_string();
+            assert!(error.starts_with(named), "{named}: {error}");
+        }
     }
 }

@@ -19,6 +19,7 @@ use wickie_model::{Digest, Event, Resource, ResourceKind, ResourceName, Severity
 
 use super::Endpoint;
 use super::send::{self, Answer};
+use crate::chain::chain;
 use crate::store::{Queued, Store, StoreError};
 
 /// How often an event that its receiver calls unreadable is tried before it is set aside.
@@ -80,27 +81,30 @@ impl Reporter {
         }
     }
 
-    /// Sends to these and no others from now on. An endpoint that did not change is not disturbed.
+    /// Sends to these and no others from now on. An endpoint that did not change is not disturbed. One for which no
+    /// client can be made gets nothing; the last such error is given back, the others are served all the same.
     pub fn serve(&mut self, endpoints: impl IntoIterator<Item = Endpoint>) -> reqwest::Result<()> {
         let mut before = std::mem::take(&mut self.tasks);
+        let mut served = Ok(());
         for endpoint in endpoints {
-            let name = endpoint.provider.clone();
+            let (name, digest) = (endpoint.provider.clone(), endpoint.digest);
             let task = match before.remove(&name) {
-                Some((digest, task)) if digest == endpoint.digest => task,
+                Some((same, task)) if same == digest => Ok(task),
                 changed => {
-                    if let Some((_, task)) = changed {
-                        task.abort();
-                    }
-                    self.begin(endpoint.clone())?
+                    changed.inspect(|(_, task)| task.abort());
+                    self.begin(endpoint)
                 }
             };
-            self.tasks.insert(name, (endpoint.digest, task));
+            match task {
+                Ok(task) => drop(self.tasks.insert(name, (digest, task))),
+                Err(error) => served = Err(error),
+            }
         }
         for (name, (_, task)) in before {
             task.abort();
             self.states.send_modify(|states| drop(states.remove(&name)));
         }
-        Ok(())
+        served
     }
 
     /// Says that the outbox has something new.
@@ -122,9 +126,10 @@ impl Reporter {
     }
 
     fn begin(&self, endpoint: Endpoint) -> reqwest::Result<AbortHandle> {
+        let client = send::client(&endpoint)?;
         self.states.send_modify(|states| drop(states.insert(endpoint.provider.clone(), Sending::default())));
         let line = Line {
-            client: send::client(&endpoint)?,
+            client,
             endpoint,
             store: self.store.clone(),
             instance: self.instance.clone(),
@@ -180,8 +185,8 @@ impl Line {
                 Ok(()) => {}
                 Err(StoreError::Closed) => return,
                 Err(error) => {
-                    tracing::error!(provider = %self.endpoint.provider, %error, "the outbox cannot be read or written");
-                    self.pause(&error.to_string(), None).await;
+                    tracing::error!(provider = %self.endpoint.provider, error = chain(&error), "the outbox cannot be read or written");
+                    self.pause(&chain(&error), None).await;
                 }
             }
         }
@@ -223,7 +228,7 @@ impl Line {
         loop {
             match self.store.outbox_done(sent.clone()).await {
                 Err(error) if !matches!(error, StoreError::Closed) => {
-                    self.pause(&error.to_string(), None).await;
+                    self.pause(&chain(&error), None).await;
                 }
                 done => return done,
             }

@@ -11,10 +11,8 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use wickie_model::{Digest, Hasher, ResourceName};
 
+use crate::config::SecretData;
 use crate::config::notification::{Form, Provider};
-
-/// The data of a Secret, decoded.
-pub type SecretData = BTreeMap<String, Vec<u8>>;
 
 /// Where and how to send to one Provider. Its `Debug` shows no secret.
 #[derive(Clone)]
@@ -62,7 +60,7 @@ impl Endpoint {
         secret: Option<&SecretData>,
         certificates: Option<&SecretData>,
     ) -> Result<Self, EndpointError> {
-        let value = |key: &str| secret.and_then(|data| data.get(key)).map(Vec::as_slice);
+        let value = |key: &str| secret.and_then(|data| data.get(key));
         if value("proxy").is_some() {
             return Err(EndpointError::Proxy);
         }
@@ -81,7 +79,7 @@ impl Endpoint {
             url: address(provider, value("address"))?,
             headers: value("headers").map_or(Ok(HeaderMap::new()), headers)?,
             key,
-            tls: Arc::new(tls(certificates.unwrap_or(&SecretData::new()))?),
+            tls: Arc::new(tls(certificates)?),
             timeout: provider.timeout,
             digest: digest(provider, secret, certificates),
         })
@@ -105,11 +103,11 @@ fn digest(provider: &Provider, secret: Option<&SecretData>, certificates: Option
     let mut hasher = Hasher::default();
     hasher.field(format!("{provider:?}").as_bytes());
     for data in [secret, certificates] {
-        let data = data.into_iter().flatten();
-        hasher.field(&(data.clone().count() as u64).to_le_bytes());
-        for (key, value) in data {
+        let entries: Vec<_> = data.into_iter().flat_map(SecretData::entries).collect();
+        hasher.field(&(entries.len() as u64).to_le_bytes());
+        for (key, value) in entries {
             hasher.field(key.as_bytes());
-            hasher.field(value);
+            hasher.field(&value);
         }
     }
     hasher.finish()
@@ -142,9 +140,10 @@ fn headers(yaml: &[u8]) -> Result<HeaderMap, EndpointError> {
 }
 
 /// Flux's `TLSConfigFromSecret`: a CA of one's own replaces the public ones.
-fn tls(data: &SecretData) -> Result<rustls::ClientConfig, EndpointError> {
+fn tls(data: Option<&SecretData>) -> Result<rustls::ClientConfig, EndpointError> {
     let pem = |key: &'static str, legacy: &'static str| {
-        data.get(key).map(|pem| (key, pem)).or_else(|| data.get(legacy).map(|pem| (legacy, pem)))
+        let entry = |key: &'static str| Some((key, data?.get(key)?));
+        entry(key).or_else(|| entry(legacy))
     };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider)
@@ -160,7 +159,7 @@ fn tls(data: &SecretData) -> Result<rustls::ClientConfig, EndpointError> {
     }
 }
 
-fn roots(ca: Option<(&'static str, &Vec<u8>)>) -> Result<rustls::RootCertStore, EndpointError> {
+fn roots(ca: Option<(&'static str, &[u8])>) -> Result<rustls::RootCertStore, EndpointError> {
     let mut roots = rustls::RootCertStore::empty();
     match ca {
         Some(ca) => {
@@ -177,7 +176,7 @@ fn roots(ca: Option<(&'static str, &Vec<u8>)>) -> Result<rustls::RootCertStore, 
     Ok(roots)
 }
 
-fn certificates((name, pem): (&'static str, &Vec<u8>)) -> Result<Vec<CertificateDer<'static>>, EndpointError> {
+fn certificates((name, pem): (&'static str, &[u8])) -> Result<Vec<CertificateDer<'static>>, EndpointError> {
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     all.ok().filter(|all| !all.is_empty()).ok_or(EndpointError::Pem(name))
 }
@@ -186,15 +185,21 @@ fn certificates((name, pem): (&'static str, &Vec<u8>)) -> Result<Vec<Certificate
 mod tests {
     use super::*;
 
-    fn provider(yaml: &str) -> Provider {
-        Provider::new(ResourceName::new("flux-system", "ci"), serde_saphyr::from_str(yaml).unwrap()).unwrap()
+    fn provider() -> Provider {
+        Provider {
+            name: ResourceName::new("flux-system", "ci"),
+            form: Form::GenericHmac,
+            address: Some("https://spec.example/hook".to_owned()),
+            secret: None,
+            cert_secret: None,
+            timeout: Duration::from_secs(15),
+            suspend: false,
+        }
     }
 
     fn secret(pairs: &[(&str, &str)]) -> SecretData {
-        pairs.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec())).collect()
+        SecretData::new(pairs.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec())).collect())
     }
-
-    const HMAC: &str = "{type: generic-hmac, address: 'https://spec.example/hook', secretRef: {name: s}}";
 
     #[test]
     fn the_secret_s_address_wins_and_nothing_secret_is_shown() {
@@ -203,7 +208,7 @@ mod tests {
             ("token", "s3cret\n"),
             ("headers", "Authorization: Bearer hunter2\nX-Team: shop\n"),
         ]);
-        let endpoint = Endpoint::new(&provider(HMAC), Some(&data), None).unwrap();
+        let endpoint = Endpoint::new(&provider(), Some(&data), None).unwrap();
         assert_eq!(endpoint.url.as_str(), "https://hooks.example/T0K3N");
         assert_eq!(endpoint.key.as_deref(), Some(&b"s3cret"[..]));
         assert_eq!(endpoint.headers["x-team"], "shop");
@@ -216,7 +221,7 @@ mod tests {
     #[test]
     fn what_cannot_be_sent_with_is_refused_without_showing_it() {
         let refused = |data: &[(&str, &str)], certificates: &[(&str, &str)]| {
-            Endpoint::new(&provider(HMAC), Some(&secret(data)), Some(&secret(certificates))).unwrap_err().to_string()
+            Endpoint::new(&provider(), Some(&secret(data)), Some(&secret(certificates))).unwrap_err().to_string()
         };
         assert!(refused(&[], &[]).contains("token"));
         assert!(refused(&[("token", "t"), ("address", "ftp://hunter2")], &[]).contains("key address"));

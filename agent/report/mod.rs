@@ -20,7 +20,7 @@ mod send;
 mod wire;
 
 pub use drain::{Reporter, Sending};
-pub use endpoint::{Endpoint, EndpointError, SecretData};
+pub use endpoint::{Endpoint, EndpointError};
 pub use kube_events::{kube_event, send_kube_event};
 pub use route::{Subject, route};
 pub use wire::{EVENT_ID_HEADER, EVENT_ID_KEY};

@@ -83,9 +83,12 @@ fn add_missing(metadata: &mut BTreeMap<String, String>, more: &BTreeMap<String, 
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
+    use serde_json::json;
     use wickie_model::{Resource, ResourceKind, Severity};
 
     use super::*;
+    use crate::config::{Declared, NodeConfig};
+    use crate::store::Origin;
 
     fn event(severity: Severity, message: &str) -> Event {
         Event {
@@ -105,7 +108,11 @@ mod tests {
     }
 
     fn alert(yaml: &str) -> Alert {
-        Alert::new(ResourceName::new("flux-system", "alert"), serde_saphyr::from_str(yaml).unwrap()).unwrap()
+        let spec: serde_json::Value = serde_saphyr::from_str(yaml).unwrap();
+        let (kind, metadata) = (ResourceKind::Alert, json!({"name": "alert"}));
+        let document = json!({"apiVersion": kind.api_version(), "metadata": metadata, "spec": spec});
+        let declared = Declared::new(kind, &document, Origin::File, "flux-system").unwrap();
+        Alert::new(&declared, &NodeConfig::default()).unwrap()
     }
 
     const ALL: &str = "providerRef: {name: ci}, eventSources: [{kind: Kustomization, name: '*'}]";

@@ -3,7 +3,6 @@
 //! Source: `fluxcd/notification-controller`, `internal/notifier/{forwarder,client}.go`. Unlike there, a redirect is not
 //! followed: after a 301 or 302 the POST would become a GET without a body, and be taken for delivered.
 
-use std::error::Error as _;
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -15,6 +14,7 @@ use wickie_model::Event;
 
 use super::wire::{self, EVENT_ID_HEADER};
 use super::{CONTROLLER, Endpoint};
+use crate::chain::chain;
 
 /// What came back.
 #[derive(Debug, PartialEq, Eq)]
@@ -146,14 +146,7 @@ fn words(error: reqwest::Error) -> String {
     if error.is_timeout() {
         return "no answer in time".to_owned();
     }
-    let error = error.without_url();
-    let mut words = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        words = format!("{words}: {cause}");
-        source = cause.source();
-    }
-    words
+    chain(&error.without_url())
 }
 
 #[cfg(test)]

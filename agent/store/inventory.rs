@@ -39,6 +39,25 @@ impl Store {
         })
         .await
     }
+
+    /// How many objects each inventory has.
+    pub async fn inventory_sizes(&self) -> Result<BTreeMap<ResourceName, u64>, StoreError> {
+        self.call(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT owner_namespace, owner_name, count(*) FROM inventory GROUP BY owner_namespace, owner_name",
+                )
+                .and_then(|mut statement| {
+                    let read = |row: &Row<'_>| {
+                        let owner = ResourceName::new(row.get::<_, String>(0)?, row.get::<_, String>(1)?);
+                        Ok((owner, row.get::<_, i64>(2)?.unsigned_abs()))
+                    };
+                    statement.query_map([], read)?.collect()
+                })
+                .map_err(StoreError::sql("count the inventories"))
+        })
+        .await
+    }
 }
 
 pub(super) fn change(transaction: &Transaction<'_>, change: &InventoryChange) -> Result<(), StoreError> {
@@ -150,6 +169,7 @@ mod tests {
         };
         store.commit(batch(put.clone(), vec![])).await.unwrap();
         assert_eq!(store.inventories().await.unwrap()[&owner], put.into_iter().collect());
+        assert_eq!(store.inventory_sizes().await.unwrap(), [(owner.clone(), 2)].into());
         store.commit(batch(vec![], vec![id("scale")])).await.unwrap();
         assert_eq!(store.inventories().await.unwrap()[&owner], [(id("till"), applied)].into());
     }

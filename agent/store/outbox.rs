@@ -428,4 +428,57 @@ mod tests {
         assert_eq!(waiting.waiting + waiting.dropped, 21 + 1, "the note is one of those that wait");
         assert!(waiting.waiting <= 16, "{waiting:?}");
     }
+
+    /// What a step of the test below does.
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Add(Severity),
+        Take,
+    }
+
+    fn steps() -> impl proptest::strategy::Strategy<Value = Vec<Step>> {
+        use proptest::prelude::*;
+        let step = prop_oneof![
+            3 => Just(Step::Add(Severity::Info)),
+            2 => Just(Step::Add(Severity::Error)),
+            1 => Just(Step::Take),
+        ];
+        proptest::collection::vec(step, 1..40)
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config::with_cases(24))]
+        /// However the outbox fills and empties: what arrives is in order, and what does not is in a note's count.
+        #[test]
+        fn nothing_is_lost_in_silence(steps in steps()) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                let (store, _dir) = store();
+                let (mut added, mut dropped, mut arrived) = (0_usize, 0, Vec::new());
+                let mut take = |next: &Queued| match next.event.metadata.get("dropped") {
+                    Some(count) => dropped += count.parse::<usize>().unwrap(),
+                    None => arrived.push(next.event.id.parse::<usize>().unwrap()),
+                };
+                for step in steps {
+                    match step {
+                        Step::Add(severity) => {
+                            add(&store, &added.to_string(), severity, 5).await;
+                            added += 1;
+                        }
+                        Step::Take => {
+                            let Some(next) = store.outbox_next(provider()).await.unwrap() else { continue };
+                            take(&next);
+                            store.outbox_done(next).await.unwrap();
+                        }
+                    }
+                }
+                while let Some(next) = store.outbox_next(provider()).await.unwrap() {
+                    take(&next);
+                    store.outbox_done(next).await.unwrap();
+                }
+                assert!(arrived.is_sorted(), "{arrived:?}");
+                assert_eq!(arrived.len() + dropped, added);
+            });
+        }
+    }
 }

@@ -1,13 +1,15 @@
 //! Table `resource`: what is said of each object that wickie is told by, and the marks people leave on it.
 
 use rusqlite::{Row, Transaction, params};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use wickie_model::{Digest, Resource, ResourceName};
 
 use super::{Store, StoreError};
 
 /// Where an object that wickie is told by stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Origin {
     /// In a YAML file of the configuration.
     File,

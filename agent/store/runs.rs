@@ -29,7 +29,7 @@ pub struct Changes {
 }
 
 /// One run of a Kustomization.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Run {
     /// Which Kustomization.

@@ -10,7 +10,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 
 use super::*;
-use crate::config::notification::Provider;
+use crate::config::SecretData;
+use crate::config::notification::{Form, Provider};
 use crate::report::{EVENT_ID_HEADER, EVENT_ID_KEY};
 use crate::store::{Batch, DataDir, Delivery, EventFilter};
 
@@ -75,9 +76,17 @@ fn provider() -> ResourceName {
 }
 
 fn endpoint(url: &str) -> Endpoint {
-    let yaml = format!("{{type: generic-hmac, address: '{url}', secretRef: {{name: s}}}}");
-    let provider = Provider::new(provider(), serde_saphyr::from_str(&yaml).unwrap()).unwrap();
-    Endpoint::new(&provider, Some(&[("token".to_owned(), b"key".to_vec())].into()), None).unwrap()
+    let provider = Provider {
+        name: provider(),
+        form: Form::GenericHmac,
+        address: Some(url.to_owned()),
+        secret: None,
+        cert_secret: None,
+        timeout: LONG,
+        suspend: false,
+    };
+    let secret = SecretData::new([("token".to_owned(), b"key".to_vec())].into());
+    Endpoint::new(&provider, Some(&secret), None).unwrap()
 }
 
 fn open(dir: &std::path::Path) -> Store {

@@ -1,0 +1,104 @@
+//! Carries a plan out, wave by wave, and says what became of each step. It decides nothing.
+//!
+//! Guarantees: a step's failure stops no other step; each outcome is either confirmed by the API server or a failure;
+//! while the server asks for a pause, nothing is sent.
+
+mod outcome;
+mod step;
+mod throttle;
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use wickie_model::{Gvk, Health, Manifest, ObjectId};
+use wickie_plan::order::Rank;
+use wickie_plan::{Step, Wave, health};
+
+use crate::cluster::{ApiError, Class, Cluster};
+
+pub use outcome::{Done, Failure, Outcome};
+use throttle::Throttle;
+
+/// How many requests are under way at once.
+const IN_FLIGHT: usize = 8;
+
+/// How long a CRD may take to be served.
+const ESTABLISH: Duration = Duration::from_secs(30);
+
+/// Sends what plans say.
+#[derive(Clone)]
+pub struct Executor {
+    cluster: Cluster,
+    throttle: Rc<Throttle>,
+}
+
+impl Executor {
+    /// An executor for a cluster. Clones share what the server has asked for.
+    pub fn new(cluster: Cluster) -> Self {
+        Self { cluster, throttle: Rc::default() }
+    }
+
+    /// Carries one wave out, and waits for what the next one needs of it.
+    pub async fn wave(&self, wave: &Wave, manifests: &BTreeMap<ObjectId, Manifest>) -> Vec<Outcome> {
+        let mut steps: Vec<&Step> = wave.steps.iter().collect();
+        let mut outcomes = Vec::with_capacity(steps.len());
+        let mut lost = false;
+        let mut running = futures_util::stream::FuturesUnordered::new();
+        steps.reverse();
+        loop {
+            while running.len() < IN_FLIGHT && !lost {
+                let Some(step) = steps.pop() else { break };
+                running.push(step::run(&self.cluster, &self.throttle, step, manifests.get(&step.id)));
+            }
+            let Some(outcome) = running.next().await else { break };
+            // When the server is away every further step would only wait for its own time-out.
+            lost |= matches!(&outcome.done, Done::Failed(Failure { class: Class::Unreachable, .. }));
+            outcomes.push(outcome);
+        }
+        outcomes.extend(steps.into_iter().map(Outcome::not_tried));
+        if wave.rank == Rank::Definition {
+            self.establish(wave, &mut outcomes).await;
+        }
+        outcomes
+    }
+
+    /// Waits until the API serves the kinds that the wave has defined.
+    async fn establish(&self, wave: &Wave, outcomes: &mut [Outcome]) {
+        let deadline = tokio::time::Instant::now() + ESTABLISH;
+        let applied = wave.steps.iter().filter(|step| step.action.applies());
+        for step in applied {
+            let Some(outcome) = outcomes.iter_mut().find(|outcome| outcome.id == step.id && outcome.succeeded()) else {
+                continue;
+            };
+            if let Err(error) = self.established(step, deadline).await {
+                outcome.done = Done::Failed(Failure::from(&error));
+            }
+            if let Some((_, group)) = step.id.name.split_once('.') {
+                self.cluster.kinds().forget(group);
+            }
+        }
+    }
+
+    async fn established(&self, step: &Step, deadline: tokio::time::Instant) -> Result<(), ApiError> {
+        let gvk = Gvk { group: step.id.group.clone(), version: step.version.clone(), kind: step.id.kind.clone() };
+        let kind = self.cluster.kind(&gvk).await?;
+        let mut pause = Duration::from_millis(50);
+        loop {
+            let verdict = match self.cluster.get(&kind, &step.id).await? {
+                Some(object) => health::health(&step.id.group, &step.id.kind, &object),
+                None => wickie_model::Verdict::new(Health::NotFound, "it is gone"),
+            };
+            if verdict.health == Health::Current {
+                return Ok(());
+            }
+            if tokio::time::Instant::now() >= deadline {
+                let tried = format!("wait for {} to be established", step.id);
+                return Err(ApiError { tried, why: verdict.message, class: Class::Other });
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(1));
+        }
+    }
+}

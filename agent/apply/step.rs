@@ -1,0 +1,164 @@
+//! One step: the requests it takes.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use wickie_model::{Gvk, Manifest};
+use wickie_plan::cycle::backoff;
+use wickie_plan::drift::{self, Manager};
+use wickie_plan::{Action, Step};
+
+use super::outcome::{Done, Failure, Outcome};
+use super::throttle::Throttle;
+use crate::cluster::{ApiError, Class, Cluster, FieldConflict, Kind, MANAGER, Sent};
+
+/// How often a request is sent that the server was too busy for.
+const TRIES: u32 = 5;
+
+/// The longest pause between two of them where the server asked for none.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// How long a deleted object may take to go before it is made again.
+const RECREATE: Duration = Duration::from_secs(60);
+
+pub(super) async fn run(cluster: &Cluster, throttle: &Throttle, step: &Step, manifest: Option<&Manifest>) -> Outcome {
+    let wire = Wire { cluster, throttle };
+    let done = match (&step.action, manifest) {
+        (Action::Hold(why), _) => Ok(Done::Held(why.clone())),
+        (Action::Forget(why), _) => Ok(Done::Forgotten(why.clone())),
+        (Action::Delete, _) => wire.delete(step).await,
+        (Action::CreateIfAbsent, Some(manifest)) => wire.create_if_absent(step, manifest).await,
+        (_, Some(manifest)) => wire.apply(step, manifest).await,
+        (_, None) => Err(ApiError {
+            tried: format!("apply {}", step.id),
+            why: "the plan names an object that was not built; please report this".to_owned(),
+            class: Class::Other,
+        }),
+    };
+    Outcome::of(step, done.unwrap_or_else(|error| Done::Failed(Failure::from(&error))))
+}
+
+struct Wire<'a> {
+    cluster: &'a Cluster,
+    throttle: &'a Throttle,
+}
+
+impl Wire<'_> {
+    async fn kind(&self, step: &Step) -> Result<Kind, ApiError> {
+        let gvk = Gvk { group: step.id.group.clone(), version: step.version.clone(), kind: step.id.kind.clone() };
+        let kind = self.patiently(|| self.cluster.kind(&gvk)).await?;
+        let refused =
+            |why: &str| ApiError { tried: format!("apply {}", step.id), why: why.to_owned(), class: Class::Invalid };
+        match (kind.namespaced(), step.id.namespace.is_empty()) {
+            (true, true) => Err(refused("no namespace is given: set metadata.namespace, or spec.targetNamespace")),
+            (false, false) => {
+                Err(refused("objects of this kind belong to the whole cluster: take metadata.namespace out"))
+            }
+            _ => Ok(kind),
+        }
+    }
+
+    async fn apply(&self, step: &Step, manifest: &Manifest) -> Result<Done, ApiError> {
+        let kind = self.kind(step).await?;
+        let mut taken = Vec::new();
+        let mut sent = self.send(&kind, step, manifest, &mut taken).await;
+        if let Err(error) = &sent
+            && error.class == Class::Immutable
+            && step.recreate
+        {
+            self.remove(&kind, step).await?;
+            sent = self.send(&kind, step, manifest, &mut taken).await;
+        }
+        let sent = sent?;
+        Ok(Done::Applied {
+            created: sent.created,
+            manifest: manifest.digest(),
+            fingerprint: drift::fingerprint(&sent.object, Manager(MANAGER)),
+            resource_version: resource_version(&sent.object),
+            taken,
+        })
+    }
+
+    /// Sends without force first, so that a field that somebody else owns is seen, and then takes it: what stands in
+    /// Git is Git's (Flux's rule), but never silently.
+    async fn send(
+        &self,
+        kind: &Kind,
+        step: &Step,
+        manifest: &Manifest,
+        taken: &mut Vec<FieldConflict>,
+    ) -> Result<Sent, ApiError> {
+        let once = |force| self.patiently(move || self.cluster.apply(kind, &step.id, manifest.body(), force));
+        match once(false).await {
+            Err(ApiError { class: Class::Conflict(conflicts), .. }) => {
+                taken.extend(conflicts);
+                once(true).await
+            }
+            other => other,
+        }
+    }
+
+    async fn create_if_absent(&self, step: &Step, manifest: &Manifest) -> Result<Done, ApiError> {
+        let kind = self.kind(step).await?;
+        match self.patiently(|| self.cluster.get(&kind, &step.id)).await? {
+            Some(_) => Ok(Done::Left),
+            None => self.apply(step, manifest).await,
+        }
+    }
+
+    async fn delete(&self, step: &Step) -> Result<Done, ApiError> {
+        let kind = match self.kind(step).await {
+            // The kind is gone, and its objects with it.
+            Err(ApiError { class: Class::NoSuchKind, .. }) => return Ok(Done::Deleted),
+            other => other?,
+        };
+        match self.patiently(|| self.cluster.delete(&kind, &step.id, None)).await? {
+            None => Ok(Done::Deleted),
+            Some(answer) if answer.get("kind").and_then(Value::as_str) == Some("Status") => Ok(Done::Deleted),
+            Some(_) => Ok(Done::Deleting),
+        }
+    }
+
+    /// Deletes an object that cannot be changed, and waits until it is gone.
+    async fn remove(&self, kind: &Kind, step: &Step) -> Result<(), ApiError> {
+        let deadline = tokio::time::Instant::now() + RECREATE;
+        self.patiently(|| self.cluster.delete(kind, &step.id, None)).await?;
+        while self.patiently(|| self.cluster.get(kind, &step.id)).await?.is_some() {
+            if tokio::time::Instant::now() >= deadline {
+                return Err(ApiError {
+                    tried: format!("recreate {}", step.id),
+                    why: "its deletion is held up, by a finalizer perhaps".to_owned(),
+                    class: Class::Other,
+                });
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        Ok(())
+    }
+
+    /// Sends, and sends again what the server was too busy for, when it may be asked again.
+    async fn patiently<T, F>(&self, request: impl Fn() -> F) -> Result<T, ApiError>
+    where
+        F: Future<Output = Result<T, ApiError>>,
+    {
+        let mut tries = 0;
+        loop {
+            self.throttle.pass().await;
+            let answer = request().await;
+            let Err(ApiError { class: Class::Busy(asked), .. }) = &answer else { return answer };
+            tries += 1;
+            if tries >= TRIES {
+                return answer;
+            }
+            match asked {
+                Some(asked) => self.throttle.pause(*asked),
+                None => tokio::time::sleep(backoff(tries, LONGEST_PAUSE, fastrand::f64())).await,
+            }
+        }
+    }
+}
+
+fn resource_version(object: &Value) -> u64 {
+    let text = object.pointer("/metadata/resourceVersion").and_then(Value::as_str);
+    text.and_then(|text| text.parse().ok()).unwrap_or(0)
+}

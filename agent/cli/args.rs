@@ -1,0 +1,151 @@
+//! Arguments as written, and as used.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use wickie_model::{ResourceKind, ResourceName};
+
+use super::logging::LogFormat;
+use super::target::Target;
+use super::{diff, events, history, reconcile, run, status, suspend};
+use crate::config::DEFAULT_NAMESPACE;
+use crate::store::DataDir;
+
+/// Keeps a Kubernetes cluster at the state that signed Git commits describe, also when it is cut off.
+#[derive(Debug, Parser)]
+#[command(
+    name = "wickie",
+    version,
+    disable_help_subcommand = true,
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 differs or not ready."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    /// The agent's data directory; it also tells which agent to talk to
+    #[arg(long, global = true, value_name = "DIR", env = "WICKIE_DATA_DIR", default_value = "/var/lib/wickie")]
+    data_dir: PathBuf,
+
+    /// The namespace of the objects that are named, or that are shown
+    #[arg(short, long, global = true, value_name = "NAMESPACE")]
+    namespace: Option<String>,
+
+    /// How answers are written
+    #[arg(short, long, global = true, value_enum, default_value_t)]
+    output: Format,
+
+    /// How log lines are written
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    log_format: LogFormat,
+
+    /// Say more; twice for everything
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// The agent itself
+    Run(run::Args),
+    /// How everything stands
+    Status(status::Args),
+    /// Do it now, and wait for the outcome
+    Reconcile(reconcile::Args),
+    /// Leave something alone until it is resumed
+    Suspend(suspend::Args),
+    /// Go on with what was suspended
+    Resume(suspend::ResumeArgs),
+    /// How the runs of a Kustomization ended, the newest first
+    History(history::Args),
+    /// What happened, the newest last
+    Events(events::Args),
+    /// What a run would change now
+    Diff(diff::Args),
+    /// Print the CRDs, for `kubectl apply -f -`
+    Crds,
+    /// The version of this command, and of the agent where one runs
+    Version,
+}
+
+/// How answers are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// One JSON document; its fields stay as they are.
+    Json,
+    /// The same as YAML.
+    Yaml,
+}
+
+/// Which Kubernetes API.
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
+pub struct Cluster {
+    /// The kubeconfig file; without it KUBECONFIG, then the pod's own account
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+}
+
+/// What every command goes by.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which agent.
+    pub data_dir: DataDir,
+    /// The namespace that was asked for.
+    pub namespace: Option<String>,
+    /// How answers are written.
+    pub format: Format,
+}
+
+impl Cli {
+    /// How to log, for [`super::start_logging`].
+    pub fn logging(&self) -> (LogFormat, u8) {
+        (self.log_format, self.verbose)
+    }
+
+    pub(super) fn settings(self) -> (Command, Settings) {
+        let settings =
+            Settings { data_dir: DataDir::new(self.data_dir), namespace: self.namespace, format: self.output };
+        (self.command, settings)
+    }
+}
+
+impl Settings {
+    /// The object that a target names; a bare name is a `kind`.
+    pub(super) fn named(&self, target: &Target, kind: ResourceKind) -> wickie_model::Resource {
+        let namespace = self.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
+        wickie_model::Resource::new(target.kind.unwrap_or(kind), ResourceName::new(namespace, &target.name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_fit_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_may_stand_before_and_after_the_command() {
+        for line in ["wickie -n apps -o json --data-dir /d status", "wickie status -n apps -o json --data-dir /d"] {
+            let (_, settings) = Cli::try_parse_from(line.split(' ')).unwrap().settings();
+            assert_eq!((settings.namespace.as_deref(), settings.format), (Some("apps"), Format::Json), "{line}");
+            assert_eq!(settings.data_dir.path(), std::path::Path::new("/d"));
+        }
+    }
+
+    #[test]
+    fn wrong_usage_is_exit_code_2() {
+        assert_eq!(Cli::try_parse_from(["wickie", "reconcile"]).unwrap_err().exit_code(), 2);
+        assert_eq!(Cli::try_parse_from(["wickie", "reconcile", "helm/x"]).unwrap_err().exit_code(), 2);
+    }
+}

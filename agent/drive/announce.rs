@@ -1,0 +1,101 @@
+//! Saying what happened: an event, and the way to everybody who must hear of it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
+
+use jiff::Timestamp;
+use tokio::sync::Notify;
+use wickie_model::{Event, Resource, ResourceName, Revision, Severity};
+
+use crate::cluster::Cluster;
+use crate::config::notification::Alert;
+use crate::report::{Subject, kube_event, route, send_kube_event};
+use crate::store::{Delivery, Origin};
+
+/// An event with its ways, to be written with the work that it describes.
+pub(super) type Said = (Event, Vec<Delivery>);
+
+/// What is known of the objects that events are about.
+#[derive(Clone, Debug)]
+pub(super) struct About {
+    pub(super) uid: String,
+    pub(super) origin: Origin,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) annotations: BTreeMap<String, String>,
+}
+
+/// Makes events, and knows who must hear of them.
+pub(super) struct Announcer {
+    cluster: Cluster,
+    /// The node's name, as Kubernetes Events show it.
+    instance: String,
+    /// Rings when there is something new in the outbox.
+    pub(super) written: Rc<Notify>,
+    /// The cluster's name, where the node's configuration gives one.
+    pub(super) cluster_name: Option<String>,
+    pub(super) alerts: BTreeMap<ResourceName, Alert>,
+    /// Providers that nothing is kept for.
+    pub(super) closed: BTreeSet<ResourceName>,
+    pub(super) about: HashMap<Resource, About>,
+}
+
+impl Announcer {
+    pub(super) fn new(cluster: Cluster, instance: String) -> Self {
+        Self {
+            cluster,
+            instance,
+            written: Rc::default(),
+            cluster_name: None,
+            alerts: BTreeMap::new(),
+            closed: BTreeSet::new(),
+            about: HashMap::new(),
+        }
+    }
+
+    /// An event about `resource`, and the way to everybody who must hear of it. Whoever takes it writes it down.
+    ///
+    /// Objects that live in the cluster get it as a Kubernetes Event too, as well as that goes.
+    pub(super) fn say(
+        &self,
+        resource: &Resource,
+        severity: Severity,
+        reason: &str,
+        message: String,
+        revision: Option<&Revision>,
+    ) -> Said {
+        let about = self.about.get(resource);
+        let mut metadata = BTreeMap::new();
+        metadata.extend(revision.map(|revision| ("revision".to_owned(), revision.to_string())));
+        metadata.extend(self.cluster_name.clone().map(|name| ("cluster".to_owned(), name)));
+        let event = Event {
+            id: uuid::Uuid::now_v7().to_string(),
+            about: resource.clone(),
+            uid: about.map(|about| about.uid.clone()).unwrap_or_default(),
+            severity,
+            at: Timestamp::now(),
+            reason: reason.to_owned(),
+            message,
+            metadata,
+        };
+        if about.is_some_and(|about| about.origin == Origin::Cluster) {
+            let (client, event) = (self.cluster.client().clone(), kube_event(&event, &self.instance));
+            tokio::task::spawn_local(async move {
+                if let Err(error) = send_kube_event(client, &event).await {
+                    tracing::debug!(%error, "a Kubernetes Event was not taken");
+                }
+            });
+        }
+        let none = BTreeMap::new();
+        let subject = Subject {
+            labels: about.map_or(&none, |about| &about.labels),
+            annotations: about.map_or(&none, |about| &about.annotations),
+        };
+        let deliveries = route(&event, subject, self.alerts.values(), &self.closed);
+        (event, deliveries)
+    }
+
+    /// Tells whoever sends that there is something new.
+    pub(super) fn wake(&self) {
+        self.written.notify_one();
+    }
+}

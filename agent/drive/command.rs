@@ -1,0 +1,219 @@
+//! Orders from the control socket.
+
+use tokio::sync::oneshot;
+use wickie_model::{Resource, ResourceKind, ResourceName, Severity, condition_type};
+use wickie_plan::cycle::{Cause, Hold, Stage, State};
+
+use super::{Drive, records};
+use crate::serve::{Asked, Command, Counts, KustomizationLive, Live, Outcome, Phase, Problem, Refused, SourceLive};
+use crate::store::Origin;
+
+/// How many objects that are not well are told of.
+const PROBLEMS: usize = 20;
+
+/// Somebody who waits until work on a resource is done.
+pub(super) struct Waiter {
+    resource: Resource,
+    reply: oneshot::Sender<Asked<Outcome>>,
+}
+
+impl Drive {
+    pub(super) fn obey(&mut self, order: Command) {
+        match order {
+            Command::Reconcile { resource, with_source, wait, reply } => {
+                self.order_reconcile(resource, with_source, wait, reply);
+            }
+            Command::Suspend { resource, reply } => {
+                let answer = self.order_suspend(&resource, true);
+                let _ = reply.send(answer);
+            }
+            Command::Resume { resource, wait, reply } => match self.order_suspend(&resource, false) {
+                Ok(_) if wait => self.waiters.push(Waiter { resource, reply }),
+                answer => drop(reply.send(answer)),
+            },
+            Command::Diff { name, reply } => self.order_diff(&name, reply),
+            Command::Live { reply } => drop(reply.send(self.live())),
+        }
+    }
+
+    fn known(&self, resource: &Resource) -> Result<(), Refused> {
+        if self.declared.contains_key(resource) {
+            return Ok(());
+        }
+        let same = self.declared.keys().filter(|known| known.kind == resource.kind);
+        Err(Refused::Unknown { resource: resource.clone(), known: same.map(|known| known.name.clone()).collect() })
+    }
+
+    fn order_reconcile(
+        &mut self,
+        resource: Resource,
+        with_source: bool,
+        wait: bool,
+        reply: oneshot::Sender<Asked<Outcome>>,
+    ) {
+        if let Err(refused) = self.known(&resource) {
+            return drop(reply.send(Err(refused)));
+        }
+        if self.declared.get(&resource).is_some_and(|declared| self.is_suspended(declared)) {
+            let message = format!("{resource} is suspended; wickie resume takes that back");
+            return drop(reply.send(Err(Refused::Not { message })));
+        }
+        let name = resource.name.clone();
+        match (resource.kind, with_source) {
+            (ResourceKind::GitRepository, _) => self.ask_source(&name),
+            (ResourceKind::Kustomization, true) => {
+                let source = self.kustomizations.get_mut(&name).and_then(|state| {
+                    state.after_source = true;
+                    state.source().cloned()
+                });
+                match source {
+                    Some(source) => self.ask_source(&source),
+                    None => self.admit(&name, Cause::Request),
+                }
+            }
+            (ResourceKind::Kustomization, false) => self.admit(&name, Cause::Request),
+            (kind, _) => {
+                let message = format!("a {kind} has nothing to reconcile: it takes effect as soon as it is declared");
+                return drop(reply.send(Err(Refused::Not { message })));
+            }
+        }
+        if wait {
+            self.waiters.push(Waiter { resource, reply });
+        } else {
+            let _ = reply.send(Ok(self.outcome(&resource, false)));
+        }
+    }
+
+    /// Suspends or resumes. An object of the cluster is changed there, where everybody sees it.
+    fn order_suspend(&mut self, resource: &Resource, suspend: bool) -> Asked<Outcome> {
+        self.known(resource)?;
+        let Some(declared) = self.declared.get(resource).cloned() else { return Ok(self.outcome(resource, true)) };
+        match declared.origin {
+            Origin::Cluster => {
+                let (cluster, resource) = (self.shared.cluster.clone(), resource.clone());
+                tokio::task::spawn_local(async move {
+                    let (kind, id) = records::path(&resource);
+                    let patch = serde_json::json!({"spec": {"suspend": suspend}});
+                    if let Err(error) = cluster.merge(&kind, &id, &patch).await {
+                        tracing::warn!(%error, "an order to suspend or resume was not taken by the cluster");
+                    }
+                });
+            }
+            Origin::File if !suspend && declared.suspended() => {
+                let message = "spec.suspend stands in its file; take it out there".to_owned();
+                return Err(Refused::Not { message });
+            }
+            Origin::File => {
+                let record = self.record(&declared);
+                record.suspended = suspend;
+                let record = record.clone();
+                self.batch.records.push(record);
+                match resource.kind {
+                    ResourceKind::GitRepository => self.source_declared(&declared),
+                    ResourceKind::Kustomization => self.kustomization_declared(&declared),
+                    ResourceKind::Provider => self.provider_declared(&declared),
+                    _ => {}
+                }
+            }
+        }
+        Ok(self.outcome(resource, true))
+    }
+
+    /// Answers whoever waited for work on a resource.
+    pub(super) fn answer_waiters(&mut self, resource: &Resource) {
+        let outcome = self.outcome(resource, true);
+        let (done, waiting) = self.waiters.drain(..).partition(|waiter| waiter.resource == *resource);
+        self.waiters = waiting;
+        let done: Vec<Waiter> = done;
+        done.into_iter().for_each(|waiter| drop(waiter.reply.send(Ok(outcome.clone()))));
+    }
+
+    fn outcome(&self, resource: &Resource, done: bool) -> Outcome {
+        let conditions = self.records.get(resource).map(records::conditions).unwrap_or_default();
+        let ready = conditions.get(condition_type::READY);
+        let healthy = conditions.is_true(condition_type::READY) || !done;
+        let revision = match resource.kind {
+            ResourceKind::GitRepository => self.source_revision(&resource.name),
+            _ => {
+                let status = self.records.get(resource).map(|record| &record.status);
+                let applied = status.and_then(|status| status.get("lastAppliedRevision")?.as_str());
+                applied.map(str::to_owned)
+            }
+        };
+        Outcome {
+            done,
+            severity: if healthy { Severity::Info } else { Severity::Error },
+            reason: ready.map(|ready| ready.reason.clone()).unwrap_or_default(),
+            message: ready.map(|ready| ready.message.clone()).unwrap_or_default(),
+            revision,
+        }
+    }
+
+    /// What only the running agent knows.
+    fn live(&self) -> Live {
+        let wall = |moment| self.clock.wall(moment);
+        let sources = self.sources.iter().map(|(name, state)| {
+            let next_poll = state.next_poll().and_then(wall);
+            (name.clone(), SourceLive { last_contact: state.last_contact(), next_poll })
+        });
+        let kustomizations = self.kustomizations.iter().map(|(name, state)| {
+            let unhealthy = self.unhealthy(state);
+            let failed = unhealthy.iter().filter(|(_, verdict)| verdict.health == wickie_model::Health::Failed).count();
+            let problems = unhealthy.iter().take(PROBLEMS).map(|(id, verdict)| Problem {
+                object: id.clone(),
+                health: Some(verdict.health),
+                message: verdict.message.clone(),
+            });
+            let live = KustomizationLive {
+                phase: phase(state.cycle()),
+                next_run: state.next_run().and_then(wall),
+                objects: Some(Counts {
+                    total: count(state.inventory.len()),
+                    in_progress: count(unhealthy.len() - failed),
+                    failed: count(failed),
+                }),
+                problems: problems.collect(),
+            };
+            (name.clone(), live)
+        });
+        Live {
+            cluster: self.reachable.live(),
+            sources: sources.collect(),
+            kustomizations: kustomizations.collect(),
+            providers: self.reporter.states(),
+        }
+    }
+
+    fn order_diff(&mut self, name: &ResourceName, reply: oneshot::Sender<Asked<String>>) {
+        let resource = Resource::new(ResourceKind::Kustomization, name.clone());
+        if let Err(refused) = self.known(&resource) {
+            return drop(reply.send(Err(refused)));
+        }
+        match self.diff(name) {
+            Some(work) => drop(tokio::task::spawn_local(async move {
+                let _ = reply.send(work.await);
+            })),
+            None => {
+                let message = format!("{resource} has nothing to compare yet; see wickie status");
+                let _ = reply.send(Err(Refused::Not { message }));
+            }
+        }
+    }
+}
+
+fn phase(state: &State) -> Phase {
+    match state {
+        State::Held(Hold::Suspended | Hold::Source(_) | Hold::Dependency(_) | Hold::Invalid(_)) => Phase::Held,
+        State::Idle { .. } | State::Gone => Phase::Idle,
+        State::Finalizing { .. } => Phase::Applying,
+        State::Running(_) => match state.stage() {
+            Some(Stage::Building) => Phase::Building,
+            Some(Stage::Waiting) => Phase::Waiting,
+            _ => Phase::Applying,
+        },
+    }
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,139 @@
+//! What a run would change now, for people: the field-by-field difference, made apart from the plan.
+//!
+//! The server is asked what it would make of each manifest (a dry run), so that defaults and other owners' fields do
+//! not show. Values of Secrets are masked.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::rc::Rc;
+
+use serde_json::{Map, Value};
+use similar::TextDiff;
+use wickie_kustomize::yaml;
+use wickie_model::{Digest, Gvk, Inventory, ObjectId, ResourceName};
+
+use super::Drive;
+use super::run::{self, BuildKey, Shared};
+use crate::chain::chain;
+use crate::cluster::{ApiError, Class};
+use crate::config::Kustomization;
+use crate::config::git::GitSource;
+use crate::serve::{Asked, Refused};
+
+impl Drive {
+    /// The work of a diff; nothing where there is no snapshot to compare with.
+    pub(super) fn diff(&self, name: &ResourceName) -> Option<impl Future<Output = Asked<String>> + use<>> {
+        let state = self.kustomizations.get(name)?;
+        let spec = state.spec()?;
+        let source = self.sources.get(&spec.source)?;
+        let git = source.spec()?.source.clone();
+        let key = BuildKey { revision: source.revision()?.clone(), spec: state.digest()?, source: source.digest() };
+        let inventory = state.inventory.clone();
+        let shared = self.shared.clone();
+        Some(async move { diff(&shared, &spec, &git, &key, &inventory).await })
+    }
+}
+
+async fn diff(
+    shared: &Shared,
+    spec: &Rc<Kustomization>,
+    source: &GitSource,
+    key: &BuildKey,
+    inventory: &Inventory,
+) -> Asked<String> {
+    let refused = |message: String| Refused::Not { message };
+    let (wanted, manifests) = run::build(shared, spec, source, key).await.map_err(|error| refused(chain(&error)))?;
+    let mut text = String::new();
+    for broken in &wanted.broken {
+        let _ = writeln!(text, "# not compared: {broken}");
+    }
+    for (id, manifest) in manifests.iter() {
+        match compare(shared, id, manifest.gvk(), manifest.body()).await {
+            Ok(Some(difference)) => text.push_str(&difference),
+            Ok(None) => {}
+            Err(error) if error.class.is_transient() => return Err(refused(error.to_string())),
+            Err(error) => drop(writeln!(text, "# {error}")),
+        }
+    }
+    for id in inventory.keys().filter(|id| !manifests.contains_key(*id) && wanted.broken.is_empty()) {
+        let verb = if spec.prune { "would be deleted" } else { "would be left, and no longer looked after" };
+        let _ = writeln!(text, "- {id} {verb}: it left Git");
+    }
+    Ok(text)
+}
+
+async fn compare(shared: &Shared, id: &ObjectId, gvk: &Gvk, body: &Value) -> Result<Option<String>, ApiError> {
+    let kind = match shared.cluster.kind(gvk).await {
+        Ok(kind) => kind,
+        Err(error) if error.class == Class::NoSuchKind => {
+            return Ok(Some(format!("+ {id} would be created, with its kind\n")));
+        }
+        Err(error) => return Err(error),
+    };
+    let live = shared.cluster.get(&kind, id).await?;
+    let merged = match shared.cluster.apply_dry(&kind, id, body).await {
+        Ok(merged) => merged,
+        // Its namespace is made by the same run.
+        Err(error) if error.class == Class::NoNamespace && live.is_none() => body.clone(),
+        Err(error) => return Err(error),
+    };
+    let before = live.as_ref().map(|live| yaml::to_yaml(&shown(live))).unwrap_or_default();
+    let after = yaml::to_yaml(&shown(&merged));
+    if before == after {
+        return Ok(None);
+    }
+    let difference = TextDiff::from_lines(&before, &after);
+    let text = difference.unified_diff().header(&format!("live/{id}"), &format!("git/{id}")).to_string();
+    Ok(Some(text))
+}
+
+/// An object without what is the server's own business, and without secrets.
+fn shown(object: &Value) -> Value {
+    let mut object = object.clone();
+    let secret = object.get("kind") == Some(&"Secret".into());
+    if let Some(fields) = object.as_object_mut() {
+        fields.remove("status");
+        if let Some(Value::Object(data)) = fields.get_mut("data").filter(|_| secret) {
+            mask(data);
+        }
+    }
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        for key in ["managedFields", "resourceVersion", "uid", "generation", "creationTimestamp", "selfLink"] {
+            metadata.remove(key);
+        }
+    }
+    object
+}
+
+/// A value becomes a mark that differs when the value does, and tells nothing else.
+fn mask(data: &mut Map<String, Value>) {
+    // A key of the process's own: the marks of two runs cannot be compared, and no value can be guessed from one.
+    thread_local!(static KEY: [u8; 16] = std::array::from_fn(|_| fastrand::u8(..)));
+    let marks: BTreeMap<_, _> = data
+        .iter()
+        .map(|(key, value)| {
+            let mut hasher = wickie_model::Hasher::default();
+            KEY.with(|secret| hasher.field(secret));
+            hasher.field(value.to_string().as_bytes());
+            let digest: Digest = hasher.finish();
+            (key.clone(), Value::from(format!("*** ({})", &digest.to_string()[..8])))
+        })
+        .collect();
+    data.extend(marks);
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn secrets_do_not_show_and_still_differ() {
+        let secret = |value: &str| shown(&json!({"kind": "Secret", "data": {"a": value}, "metadata": {"uid": "1"}}));
+        let text = yaml::to_yaml(&secret("aHVudGVyMg=="));
+        assert!(!text.contains("aHVudGVyMg") && !text.contains("uid"), "{text}");
+        assert_eq!(secret("a"), secret("a"));
+        assert_ne!(secret("a"), secret("b"));
+    }
+}

@@ -1,0 +1,229 @@
+//! How a run ended, in words: for the status, the history and the reports.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use wickie_model::{ConditionStatus, ResourceName, Revision, Severity, condition_type, reason};
+use wickie_plan::cycle::{Cause, Outcome};
+
+use super::{Drive, KustomizationState, resource};
+use crate::chain::chain;
+use crate::drive::records::Say;
+use crate::drive::run::{Report, RunError};
+use crate::store::{Changes, Run};
+
+/// How many objects a message names.
+const NAMED: usize = 10;
+
+/// What is said of a run.
+struct Verdict {
+    reason: &'static str,
+    message: String,
+}
+
+impl Drive {
+    /// Says that a run for something new has begun. Repairs and plain intervals are not announced.
+    pub(super) fn say_progress(&mut self, name: &ResourceName, cause: Cause) {
+        if !matches!(cause, Cause::Revision | Cause::Spec | Cause::Request | Cause::Start) {
+            return;
+        }
+        let Some(revision) =
+            self.kustomizations.get(name).and_then(|state| state.run.as_ref()).map(|run| run.key.revision.clone())
+        else {
+            return;
+        };
+        let resource = resource(name);
+        let applied = self.records.get(&resource).and_then(|record| record.status.get("lastAppliedRevision").cloned());
+        if applied.as_ref().and_then(|applied| applied.as_str()) == Some(&revision.to_string())
+            && self.is_ready(&resource)
+        {
+            return;
+        }
+        let now = Timestamp::now();
+        self.set_status(&resource, |conditions, fields, generation| {
+            let message = format!("reconciling revision {revision}");
+            conditions.set(
+                condition_type::RECONCILING,
+                ConditionStatus::True,
+                reason::PROGRESSING,
+                message.clone(),
+                generation,
+                now,
+            );
+            conditions.set(
+                condition_type::READY,
+                ConditionStatus::Unknown,
+                reason::PROGRESSING,
+                message,
+                generation,
+                now,
+            );
+            fields.insert("lastAttemptedRevision".to_owned(), revision.to_string().into());
+        });
+    }
+
+    /// A run is over: its status, its line in the history, its report.
+    pub(super) fn conclude(&mut self, name: &ResourceName, outcome: Outcome) {
+        let Some(state) = self.kustomizations.get_mut(name) else { return };
+        state.settled = true;
+        let Some(run) = state.run.take() else { return };
+        let report = state.report.take().unwrap_or_default();
+        let took = run.began.elapsed();
+        let revision = run.key.revision.clone();
+        let Some(state) = self.kustomizations.get(name) else { return };
+        let verdict = self.verdict(state, outcome, &report, &revision);
+        if outcome != Outcome::Superseded
+            && let Some(state) = self.kustomizations.get_mut(name)
+        {
+            state.watching = None;
+        }
+        let resource = resource(name);
+        let before = self.records.get(&resource).map(|record| record.status.clone()).unwrap_or_default();
+        self.conclude_status(name, outcome, &verdict, &revision);
+        let status_changed = self.records.get(&resource).is_some_and(|record| record.status != before);
+        let changes = report.changes;
+        let worked = changes != Changes { unchanged: changes.unchanged, ..Changes::default() };
+        for (id, conflict) in &report.taken {
+            let message = format!(
+                "{id}: the field {} was owned by {:?}; Git has it, so it was taken back",
+                conflict.field, conflict.manager
+            );
+            self.say(
+                &resource,
+                Say { severity: Severity::Info, reason: reason::DRIFT_DETECTED, message, revision: Some(&revision) },
+            );
+        }
+        if status_changed || worked {
+            let done = outcome == Outcome::Done;
+            let severity = if done || outcome == Outcome::Superseded { Severity::Info } else { Severity::Error };
+            let message = if done { finished(took, self.next_run_in(name)) } else { verdict.message.clone() };
+            // A failure that was said already is not said again with every try.
+            if done || status_changed {
+                self.say(&resource, Say { severity, reason: verdict.reason, message, revision: Some(&revision) });
+            }
+            self.batch.runs.push(Run {
+                name: name.clone(),
+                revision: revision.to_string(),
+                cause: run.cause,
+                started_at: run.started_at,
+                ended_at: Timestamp::now(),
+                reason: verdict.reason.to_owned(),
+                message: verdict.message,
+                changes,
+            });
+        }
+        self.publish(&resource);
+        if outcome != Outcome::Superseded {
+            self.answer_waiters(&resource);
+        }
+        if outcome == Outcome::Done {
+            self.wake_dependents(name);
+        }
+        self.look_for_drift(name, None);
+    }
+
+    fn conclude_status(&mut self, name: &ResourceName, outcome: Outcome, verdict: &Verdict, revision: &Revision) {
+        let resource = resource(name);
+        let requested = self.declared.get(&resource).and_then(|declared| declared.requested_at().map(str::to_owned));
+        let waits =
+            self.kustomizations.get(name).is_some_and(|state| state.spec.as_ref().is_some_and(|spec| spec.waits()));
+        let now = Timestamp::now();
+        let Verdict { reason: why, message } = verdict;
+        self.set_status(&resource, |conditions, fields, generation| {
+            let mut set =
+                |type_, status, reason, message: &str| conditions.set(type_, status, reason, message, generation, now);
+            match outcome {
+                Outcome::Done => {
+                    set(condition_type::READY, ConditionStatus::True, why, message);
+                    if waits {
+                        set(condition_type::HEALTHY, ConditionStatus::True, reason::SUCCEEDED, "Health check passed");
+                    }
+                    conditions.remove(condition_type::RECONCILING);
+                    conditions.remove(condition_type::STALLED);
+                    fields.insert("lastAppliedRevision".to_owned(), revision.to_string().into());
+                }
+                Outcome::Failed | Outcome::Unhealthy => {
+                    set(condition_type::READY, ConditionStatus::False, why, message);
+                    set(condition_type::RECONCILING, ConditionStatus::True, reason::PROGRESSING_WITH_RETRY, message);
+                    if outcome == Outcome::Unhealthy {
+                        set(condition_type::HEALTHY, ConditionStatus::False, why, message);
+                    }
+                }
+                Outcome::Superseded => {}
+            }
+            if !waits {
+                conditions.remove(condition_type::HEALTHY);
+            }
+            fields.insert("lastAttemptedRevision".to_owned(), revision.to_string().into());
+            if let Some(requested) = requested {
+                fields.insert("lastHandledReconcileAt".to_owned(), requested.into());
+            }
+        });
+    }
+
+    fn verdict(&self, state: &KustomizationState, outcome: Outcome, report: &Report, revision: &Revision) -> Verdict {
+        match outcome {
+            Outcome::Done => {
+                Verdict { reason: reason::RECONCILIATION_SUCCEEDED, message: format!("Applied revision: {revision}") }
+            }
+            Outcome::Superseded => Verdict {
+                reason: reason::PROGRESSING,
+                message: format!("revision {revision} was applied; something newer is wanted before it was healthy"),
+            },
+            Outcome::Unhealthy => {
+                let waited = state.spec.as_ref().map_or(Duration::ZERO, |spec| spec.timeout);
+                let unhealthy = self.unhealthy(state);
+                let lines =
+                    unhealthy.iter().map(|(id, verdict)| format!("{id} ({:?}: {})", verdict.health, verdict.message));
+                Verdict {
+                    reason: reason::HEALTH_CHECK_FAILED,
+                    message: format!("health check failed after {}s: {}", waited.as_secs(), list(lines.collect())),
+                }
+            }
+            Outcome::Failed => failure(state, report),
+        }
+    }
+
+    fn next_run_in(&self, name: &ResourceName) -> Option<Duration> {
+        let interval = self.kustomizations.get(name)?.spec.as_ref()?.interval;
+        Some(interval)
+    }
+}
+
+fn failure(state: &KustomizationState, report: &Report) -> Verdict {
+    if let Some(error) = &report.error {
+        let reason = match error {
+            RunError::Source(_) | RunError::NoSnapshot(_) => reason::ARTIFACT_FAILED,
+            RunError::Render(_) => reason::BUILD_FAILED,
+            RunError::Refused(_) => reason::PRUNE_FAILED,
+            RunError::Look(_) | RunError::Store(_) => reason::RECONCILIATION_FAILED,
+        };
+        return Verdict { reason, message: chain(error) };
+    }
+    let broken = state.wanted.iter().flat_map(|wanted| &wanted.broken).map(ToString::to_string);
+    let mut lines: Vec<String> = broken.collect();
+    let reason = if lines.is_empty() { reason::RECONCILIATION_FAILED } else { reason::BUILD_FAILED };
+    lines.extend(report.failures.iter().map(|(_, failure)| failure.message.clone()));
+    let others = report.changes.unchanged + report.changes.created + report.changes.changed + report.changes.repaired;
+    let rest = if others > 0 { format!(" ({others} other objects are in place)") } else { String::new() };
+    Verdict { reason, message: format!("{}{rest}", list(lines)) }
+}
+
+/// The first few, and how many more.
+fn list(lines: Vec<String>) -> String {
+    let more = lines.len().saturating_sub(NAMED);
+    let mut text = lines.into_iter().take(NAMED).collect::<Vec<_>>().join("; ");
+    if more > 0 {
+        text.push_str(&format!("; and {more} more"));
+    }
+    text
+}
+
+/// As Flux says it.
+fn finished(took: Duration, next: Option<Duration>) -> String {
+    let took = Duration::from_millis(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+    match next {
+        Some(next) => format!("Reconciliation finished in {took:?}, next run in {next:?}"),
+        None => format!("Reconciliation finished in {took:?}"),
+    }
+}

@@ -1,0 +1,336 @@
+//! One run of a Kustomization: build, look, plan, write down what is meant to happen, do it, write down what did.
+//!
+//! ```text
+//! snapshot ─► build ─► look at what is there ─► plan ─► intent (store) ─► waves ─► outcomes (store)
+//! ```
+//!
+//! Guarantees: nothing is sent to the cluster before the store holds that it will be; an object leaves the inventory
+//! only when the API server has confirmed that it is gone. A process that is killed anywhere in between finds, when it
+//! starts again, every object it may have made.
+
+mod observe;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+use tokio::sync::Notify;
+use wickie_model::{
+    Digest, Entry, EntryState, Inventory, Manifest, ObjectId, Resource, ResourceKind, ResourceName, Revision, Severity,
+    reason,
+};
+use wickie_plan::{Action, Checked, Desired, Observed, Plan, Policy, Refusal, Request, Ssa, Wave, plan};
+
+use super::announce::{Announcer, Said};
+use super::claims::Claims;
+use super::live::Live;
+use crate::apply::{Done, Executor, Failure, Outcome};
+use crate::cluster::{ApiError, Class, Cluster, FieldConflict};
+use crate::config::Kustomization;
+use crate::config::git::GitSource;
+use crate::render::{self, Built, RenderError};
+use crate::source::{Git, SourceError};
+use crate::store::{Batch, Changes, InventoryChange, Store, StoreError};
+
+/// What every run shares.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) store: Store,
+    pub(super) git: Rc<Git>,
+    pub(super) cluster: Cluster,
+    pub(super) executor: Executor,
+    pub(super) live: Rc<RefCell<Live>>,
+    /// Rings when a watch has seen something.
+    pub(super) seen: Rc<Notify>,
+    pub(super) claims: Rc<RefCell<Claims>>,
+    pub(super) announcer: Rc<RefCell<Announcer>>,
+}
+
+/// What Git wants, as far as plans need to know; the manifests themselves are built again when they are to be sent.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    /// What it was built from.
+    pub(super) key: BuildKey,
+    pub(super) desired: BTreeMap<ObjectId, Desired>,
+    /// Files that could not be read.
+    pub(super) broken: Vec<render::Broken>,
+    pub(super) held_back: Vec<ObjectId>,
+}
+
+/// All that a build depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct BuildKey {
+    pub(super) revision: Revision,
+    pub(super) spec: Digest,
+    pub(super) source: Digest,
+}
+
+/// Why a run ended early.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RunError {
+    #[error("the snapshot cannot be loaded")]
+    Source(#[from] SourceError),
+    #[error("{0} has no snapshot")]
+    NoSnapshot(ResourceName),
+    #[error("{0}")]
+    Render(#[from] RenderError),
+    #[error("the cluster cannot be looked at")]
+    Look(#[source] ApiError),
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    #[error("what is to be done cannot be written down, so nothing was done")]
+    Store(#[from] StoreError),
+}
+
+impl RunError {
+    /// Whether it may well work in a moment.
+    pub(super) fn is_transient(&self) -> bool {
+        match self {
+            Self::Look(error) => error.class.is_transient(),
+            Self::Store(_) => true,
+            _ => false,
+        }
+    }
+}
+
+/// Builds what a Kustomization wants from the last accepted snapshot of its source, verified again as it is loaded.
+pub(super) async fn build(
+    shared: &Shared,
+    kustomization: &Kustomization,
+    source: &GitSource,
+    expected: &BuildKey,
+) -> Result<(Rc<Wanted>, Rc<BTreeMap<ObjectId, Manifest>>), RunError> {
+    let snapshot = shared.git.load(source).await?.ok_or_else(|| RunError::NoSnapshot(source.name.clone()))?;
+    let mut files = render::Files::new();
+    for entry in snapshot.files(&kustomization.path).await?.unwrap_or_default() {
+        let bytes = snapshot.read(entry.oid).await?;
+        files.insert(entry.path, bytes);
+    }
+    let Built { manifests, broken, held_back } = render::build(kustomization, &files)?;
+    let desired = manifests.iter().map(|(id, manifest)| (id.clone(), desired(manifest))).collect();
+    let key = BuildKey { revision: snapshot.revision().clone(), ..expected.clone() };
+    Ok((Rc::new(Wanted { key, desired, broken, held_back }), Rc::new(manifests)))
+}
+
+/// What a plan needs to know of a manifest. Source of the marks: Flux, "Controlling the apply behavior of resources".
+fn desired(manifest: &Manifest) -> Desired {
+    let mark = |name: &str| manifest.mark(&format!("kustomize.toolkit.fluxcd.io/{name}"));
+    let ssa = match mark("ssa").map(str::to_ascii_lowercase).as_deref() {
+        Some("merge") => Ssa::Merge,
+        Some("ifnotpresent") => Ssa::IfNotPresent,
+        Some("ignore") => Ssa::Ignore,
+        _ => Ssa::Override,
+    };
+    Desired {
+        version: manifest.gvk().version.clone(),
+        digest: manifest.digest(),
+        ssa,
+        force: mark("force").is_some_and(|value| value.eq_ignore_ascii_case("enabled")),
+        paused: mark("reconcile").is_some_and(|value| value.eq_ignore_ascii_case("disabled")),
+    }
+}
+
+/// All that one run works on.
+pub(super) struct Job {
+    pub(super) shared: Shared,
+    pub(super) kustomization: Rc<Kustomization>,
+    pub(super) source: Option<GitSource>,
+    pub(super) wanted: Rc<Wanted>,
+    /// The manifests, where they were just built.
+    pub(super) manifests: Option<Rc<BTreeMap<ObjectId, Manifest>>>,
+    pub(super) policy: Policy,
+    pub(super) inventory: Inventory,
+    /// The versions that our own writes led to: what was seen before them is old.
+    pub(super) versions: HashMap<ObjectId, u64>,
+}
+
+/// What a run did.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    pub(super) inventory: Inventory,
+    pub(super) versions: HashMap<ObjectId, u64>,
+    pub(super) changes: Changes,
+    /// What was done, an object a line: for the event.
+    pub(super) done: Vec<String>,
+    /// Fields that were taken from other managers.
+    pub(super) taken: Vec<(ObjectId, FieldConflict)>,
+    /// What failed or is held, by object.
+    pub(super) failures: Vec<(ObjectId, Failure)>,
+    /// Why it ended early.
+    pub(super) error: Option<RunError>,
+}
+
+impl Report {
+    /// Whether trying again soon, with the same manifests, may well do better.
+    pub(super) fn is_transient(&self) -> bool {
+        self.error.as_ref().is_some_and(RunError::is_transient)
+            || self.failures.iter().any(|(_, failure)| failure.class.is_transient())
+    }
+}
+
+impl Job {
+    /// Carries the run out.
+    pub(super) async fn run(mut self) -> Report {
+        let mut report = Report::default();
+        if let Err(error) = self.try_run(&mut report).await {
+            report.error = Some(error);
+        }
+        report.inventory = self.inventory;
+        report.versions = self.versions;
+        report
+    }
+
+    async fn try_run(&mut self, report: &mut Report) -> Result<(), RunError> {
+        let observed = self.observe().await?;
+        let plan = self.plan(&observed)?;
+        report.changes.unchanged = count(plan.unchanged);
+        if plan.is_empty() {
+            return Ok(());
+        }
+        let manifests = self.manifests(&plan).await?;
+        self.write_intent(&plan).await?;
+        for wave in &plan.waves {
+            let outcomes = self.shared.executor.wave(wave, &manifests).await;
+            let lost = outcomes.iter().any(|outcome| matches!(outcome.done, Done::NotTried));
+            self.record(wave, outcomes, report).await?;
+            if lost {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn plan(&self, observed: &BTreeMap<ObjectId, Observed>) -> Result<Checked<Plan>, Refusal> {
+        let claims = self.shared.claims.borrow();
+        let named = self.wanted.desired.keys().chain(self.inventory.keys());
+        let claimed =
+            named.filter_map(|id| Some((id.clone(), claims.other(id, &self.kustomization.name)?.clone()))).collect();
+        plan(&Request {
+            desired: &self.wanted.desired,
+            inventory: &self.inventory,
+            observed,
+            claimed: &claimed,
+            policy: &self.policy,
+        })
+    }
+
+    /// The manifests that the plan sends; built again where this run has not just built them.
+    async fn manifests(&mut self, plan: &Plan) -> Result<Rc<BTreeMap<ObjectId, Manifest>>, RunError> {
+        if let Some(manifests) = self.manifests.take() {
+            return Ok(manifests);
+        }
+        match &self.source {
+            Some(source) if plan.steps().any(|step| step.action.applies()) => {
+                let (wanted, manifests) = build(&self.shared, &self.kustomization, source, &self.wanted.key).await?;
+                self.wanted = wanted;
+                Ok(manifests)
+            }
+            _ => Ok(Rc::default()),
+        }
+    }
+
+    /// Writes down what is about to happen: the inventory becomes what was there and what is planned.
+    async fn write_intent(&mut self, plan: &Plan) -> Result<(), StoreError> {
+        let mut put = Vec::new();
+        for step in plan.steps() {
+            let entry = match (&step.action, self.inventory.get(&step.id)) {
+                (action, None) if action.applies() => Entry::planned(&step.version),
+                (Action::Delete, Some(entry)) if entry.state != EntryState::Deleting => {
+                    Entry { state: EntryState::Deleting, ..entry.clone() }
+                }
+                (action, Some(entry)) if action.applies() && entry.state == EntryState::Deleting => {
+                    Entry { state: EntryState::Planned, ..entry.clone() }
+                }
+                _ => continue,
+            };
+            put.push((step.id.clone(), entry));
+        }
+        self.commit(put, Vec::new(), None).await
+    }
+
+    /// Writes down what happened.
+    async fn record(&mut self, wave: &Wave, outcomes: Vec<Outcome>, report: &mut Report) -> Result<(), StoreError> {
+        let before = report.done.len();
+        let actions: HashMap<&ObjectId, &Action> = wave.steps.iter().map(|step| (&step.id, &step.action)).collect();
+        let (mut put, mut struck) = (Vec::new(), Vec::new());
+        for outcome in outcomes {
+            let Outcome { id, version, done } = outcome;
+            let action = actions.get(&id).copied();
+            match done {
+                Done::Applied { created, manifest, fingerprint, resource_version, taken } => {
+                    let verb = match action {
+                        _ if created => count_up(&mut report.changes.created, "created"),
+                        Some(Action::Repair) => count_up(&mut report.changes.repaired, "repaired"),
+                        _ => count_up(&mut report.changes.changed, "configured"),
+                    };
+                    report.done.push(format!("{id} {verb}"));
+                    report.taken.extend(taken.into_iter().map(|conflict| (id.clone(), conflict)));
+                    self.versions.insert(id.clone(), resource_version);
+                    let state = EntryState::Applied;
+                    put.push((id, Entry { version, state, manifest: Some(manifest), fingerprint }));
+                }
+                Done::Deleted => {
+                    report.done.push(format!("{id} {}", count_up(&mut report.changes.deleted, "deleted")));
+                    struck.push(id);
+                }
+                Done::Deleting => {
+                    report.done.push(format!("{id} {}", count_up(&mut report.changes.deleted, "is being deleted")));
+                }
+                Done::Forgotten(_) | Done::Left => struck.push(id),
+                Done::Held(why) => {
+                    let failure = Failure { message: format!("{id}: {why}"), class: Class::Other };
+                    fail(report, id, failure);
+                }
+                Done::NotTried => {
+                    let message = format!("{id} was not tried: the API server is away");
+                    fail(report, id, Failure { message, class: Class::Unreachable });
+                }
+                Done::Failed(failure) => fail(report, id, failure),
+            }
+        }
+        let said = (report.done.len() > before).then(|| self.progress(&report.done[before..]));
+        self.commit(put, struck, said).await
+    }
+
+    /// What a wave has done, as Flux reports it: an object a line.
+    fn progress(&self, done: &[String]) -> Said {
+        let about = Resource::new(ResourceKind::Kustomization, self.kustomization.name.clone());
+        let revision = Some(&self.wanted.key.revision);
+        self.shared.announcer.borrow().say(&about, Severity::Info, reason::PROGRESSING, done.join("\n"), revision)
+    }
+
+    async fn commit(
+        &mut self,
+        put: Vec<(ObjectId, Entry)>,
+        struck: Vec<ObjectId>,
+        said: Option<Said>,
+    ) -> Result<(), StoreError> {
+        if put.is_empty() && struck.is_empty() {
+            return Ok(());
+        }
+        self.inventory.extend(put.iter().cloned());
+        for id in &struck {
+            self.inventory.remove(id);
+            self.versions.remove(id);
+        }
+        let change = InventoryChange { owner: self.kustomization.name.clone(), put, struck };
+        let events = said.into_iter().collect();
+        self.shared.store.commit(Batch { inventory: vec![change], events, ..Batch::default() }).await?;
+        self.shared.announcer.borrow().wake();
+        Ok(())
+    }
+}
+
+fn fail(report: &mut Report, id: ObjectId, failure: Failure) {
+    report.changes.failed += 1;
+    report.failures.push((id, failure));
+}
+
+fn count_up(counter: &mut u32, verb: &'static str) -> &'static str {
+    *counter += 1;
+    verb
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

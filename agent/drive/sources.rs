@@ -1,0 +1,406 @@
+//! GitRepositories: loaded from the store first, then asked for news, and asked again.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use wickie_model::{
+    ConditionStatus, Digest, Resource, ResourceKind, ResourceName, Revision, Severity, condition_type, reason,
+};
+use wickie_plan::cycle::{Cause, backoff, spread};
+
+use super::records::Say;
+use super::{Drive, Event};
+use crate::chain::chain;
+use crate::config::{Declared, GitRepository, Secrets};
+use crate::source::{PollOutcome, Polled, Snapshot, SourceError, SourceErrorClass, Verified};
+
+/// The longest pause after a source that could not be reached; its interval where that is longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// A GitRepository.
+pub(super) struct SourceState {
+    /// Nothing while its spec or a Secret of it cannot be used.
+    spec: Option<GitRepository>,
+    /// The digest of all that a build takes from it.
+    digest: Digest,
+    /// The last accepted snapshot.
+    revision: Option<Revision>,
+    stage: Stage,
+    /// Rises with each change of the spec: an answer to an older one is not taken.
+    order: u64,
+    due: Duration,
+    failures: u32,
+    /// Somebody asked while it was busy.
+    again: bool,
+    last_contact: Option<Timestamp>,
+    /// Has been asked once, however that went.
+    asked_once: bool,
+    suspended: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Its Secrets are being found.
+    Preparing,
+    /// Its stored snapshot is being verified.
+    Loading,
+    /// Nothing to do until it is due.
+    Idle,
+    /// Its server is being asked.
+    Polling,
+    /// It cannot be used as it is declared; its Secrets may come.
+    Unusable,
+}
+
+impl SourceState {
+    fn new(digest: Digest) -> Self {
+        Self {
+            spec: None,
+            digest,
+            revision: None,
+            stage: Stage::Preparing,
+            order: 0,
+            due: Duration::MAX,
+            failures: 0,
+            again: false,
+            last_contact: None,
+            asked_once: false,
+            suspended: false,
+        }
+    }
+
+    pub(super) fn wake(&self) -> Option<Duration> {
+        (matches!(self.stage, Stage::Idle | Stage::Unusable) && !self.suspended).then_some(self.due)
+    }
+
+    pub(super) fn next_poll(&self) -> Option<Duration> {
+        self.wake().filter(|due| *due < Duration::MAX)
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        self.suspended || (self.asked_once && matches!(self.stage, Stage::Idle | Stage::Unusable))
+    }
+
+    pub(super) fn revision(&self) -> Option<&Revision> {
+        self.revision.as_ref()
+    }
+
+    pub(super) fn spec(&self) -> Option<&GitRepository> {
+        self.spec.as_ref()
+    }
+
+    pub(super) fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    pub(super) fn last_contact(&self) -> Option<Timestamp> {
+        self.last_contact
+    }
+}
+
+fn resource(name: &ResourceName) -> Resource {
+    Resource::new(ResourceKind::GitRepository, name.clone())
+}
+
+impl Drive {
+    /// A GitRepository is new, or has changed.
+    pub(super) fn source_declared(&mut self, declared: &Declared) {
+        let name = declared.resource.name.clone();
+        let suspended = self.is_suspended(declared);
+        let digest = declared.digest();
+        let state = self.sources.entry(name.clone()).or_insert_with(|| SourceState::new(digest));
+        state.suspended = suspended;
+        state.digest = digest;
+        state.order += 1;
+        state.stage = Stage::Preparing;
+        state.failures = 0;
+        self.find_secrets(&declared.resource);
+    }
+
+    /// A GitRepository is no more. What was taken from it stays until its Kustomizations say otherwise.
+    pub(super) fn source_removed(&mut self, name: &ResourceName) {
+        self.sources.remove(name);
+        self.ask_followers(name, Cause::Spec);
+    }
+
+    /// Its Secrets were found, as far as they are there.
+    pub(super) fn source_secrets(&mut self, declared: &Declared, secrets: &Secrets) {
+        let name = &declared.resource.name;
+        let read = GitRepository::new(declared, secrets, &self.node);
+        let now = self.clock.now();
+        let Some(state) = self.sources.get_mut(name) else { return };
+        match read {
+            Ok(spec) => {
+                let polls_now = state.spec.is_none() || state.stage != Stage::Unusable;
+                if polls_now {
+                    state.due = now;
+                }
+                state.spec = Some(spec);
+                self.load(name);
+            }
+            Err(invalid) => {
+                state.spec = None;
+                state.stage = Stage::Unusable;
+                state.asked_once = true;
+                // A Secret may come; nothing tells of it but a look.
+                state.due = now + spread(Duration::from_secs(30), fastrand::f64());
+                self.source_failed(name, reason::INVALID_SPEC, invalid.to_string(), true);
+                self.ask_followers(name, Cause::Spec);
+            }
+        }
+    }
+
+    /// Its Secrets cannot be read for now: the API server is away. They are looked for again.
+    pub(super) fn source_without_secrets(&mut self, name: &ResourceName, why: String) {
+        let now = self.clock.now();
+        let Some(state) = self.sources.get_mut(name) else { return };
+        state.stage = Stage::Unusable;
+        state.failures += 1;
+        state.due = now + backoff(state.failures, Duration::from_secs(60), fastrand::f64());
+        if state.spec.is_none() {
+            self.source_failed(
+                name,
+                reason::AUTHENTICATION_FAILED,
+                format!("its Secrets cannot be read: {why}"),
+                false,
+            );
+        }
+    }
+
+    /// Verifies the stored snapshot again, with the signers of today.
+    fn load(&mut self, name: &ResourceName) {
+        let Some(state) = self.sources.get_mut(name) else { return };
+        let Some(spec) = &state.spec else { return };
+        state.stage = Stage::Loading;
+        let (git, source, order, name) = (self.shared.git.clone(), spec.source.clone(), state.order, name.clone());
+        self.answer(async move { Event::Loaded(name, order, git.load(&source).await) });
+    }
+
+    pub(super) fn loaded(
+        &mut self,
+        name: &ResourceName,
+        order: u64,
+        answer: Result<Option<Verified<Snapshot>>, SourceError>,
+    ) {
+        let Some(state) = self.sources.get_mut(name).filter(|state| state.order == order) else { return };
+        state.stage = Stage::Idle;
+        match answer {
+            Ok(Some(snapshot)) => {
+                let first = state.revision.is_none();
+                state.revision = Some(snapshot.revision().clone());
+                self.ask_followers(name, if first { Cause::Start } else { Cause::Spec });
+            }
+            Ok(None) => {
+                state.revision = None;
+                self.ask_followers(name, Cause::Spec);
+            }
+            Err(error) => {
+                state.revision = None;
+                let why = format!("the stored snapshot cannot be used any more: {}", chain(&error));
+                self.source_failed(name, error.reason(), why, false);
+                self.ask_followers(name, Cause::Spec);
+            }
+        }
+    }
+
+    pub(super) fn tick_sources(&mut self, now: Duration) {
+        let due = |state: &SourceState| state.wake().is_some_and(|due| due <= now);
+        let names: Vec<_> = self.sources.iter().filter(|(_, state)| due(state)).map(|(name, _)| name.clone()).collect();
+        for name in names {
+            match self.sources.get(&name).map(|state| state.stage) {
+                Some(Stage::Unusable) => {
+                    if let Some(state) = self.sources.get_mut(&name) {
+                        state.stage = Stage::Preparing;
+                    }
+                    self.find_secrets(&resource(&name));
+                }
+                _ => self.poll(&name),
+            }
+        }
+    }
+
+    /// Asks a source now, or as soon as it is no longer busy.
+    pub(super) fn ask_source(&mut self, name: &ResourceName) {
+        let now = self.clock.now();
+        if let Some(state) = self.sources.get_mut(name) {
+            match state.stage {
+                Stage::Idle | Stage::Unusable => state.due = now,
+                _ => state.again = true,
+            }
+        }
+    }
+
+    fn poll(&mut self, name: &ResourceName) {
+        let Some(state) = self.sources.get_mut(name) else { return };
+        let Some(spec) = &state.spec else { return };
+        state.stage = Stage::Polling;
+        let (git, source, order, name) = (self.shared.git.clone(), spec.source.clone(), state.order, name.clone());
+        self.answer(async move {
+            let polled = git.poll(&source, Timestamp::now()).await;
+            Event::Polled(name, order, polled)
+        });
+    }
+
+    pub(super) fn polled(&mut self, name: &ResourceName, order: u64, polled: Polled) {
+        let now = self.clock.now();
+        let Some(state) = self.sources.get_mut(name).filter(|state| state.order == order) else { return };
+        let Some(interval) = state.spec.as_ref().map(|spec| spec.interval) else { return };
+        state.stage = Stage::Idle;
+        state.asked_once = true;
+        let answered = !matches!(&polled.outcome, Err(error) if error.class() == SourceErrorClass::Transient);
+        if answered {
+            state.last_contact = Some(Timestamp::now());
+        }
+        let pause = match &polled.outcome {
+            Ok(_) => {
+                state.failures = 0;
+                spread(interval, fastrand::f64())
+            }
+            Err(error) => {
+                state.failures += 1;
+                let asked = error.retry_after().unwrap_or_default();
+                backoff(state.failures, LONGEST_PAUSE.min(interval), fastrand::f64()).max(asked)
+            }
+        };
+        state.due = if std::mem::take(&mut state.again) { now } else { now.saturating_add(pause) };
+        tracing::debug!(source = %name, received = polled.traffic.received, "asked for news");
+        match polled.outcome {
+            Ok(PollOutcome::Unchanged(revision)) => self.source_ready(name, &revision, None),
+            Ok(PollOutcome::New(snapshot)) => self.source_ready(name, &snapshot.revision().clone(), Some(&snapshot)),
+            Err(error) => {
+                self.source_failed(name, error.reason(), chain(&error), false);
+                if matches!(error.class(), SourceErrorClass::Auth | SourceErrorClass::RefusedSignature) {
+                    // The Secret may have been mended meanwhile: it is read again before the next try.
+                    if let Some(state) = self.sources.get_mut(name) {
+                        state.stage = Stage::Unusable;
+                    }
+                }
+            }
+        }
+        self.answer_waiters(&resource(name));
+        self.source_was_asked(name);
+    }
+
+    fn source_ready(&mut self, name: &ResourceName, revision: &Revision, new: Option<&Verified<Snapshot>>) {
+        let Some(state) = self.sources.get_mut(name) else { return };
+        let changed = state.revision.as_ref() != Some(revision);
+        state.revision = Some(revision.clone());
+        let verified = state.spec.as_ref().is_some_and(|spec| spec.source.verify.is_some());
+        let resource = resource(name);
+        let requested = self.declared.get(&resource).and_then(|declared| declared.requested_at().map(str::to_owned));
+        let recovered = !self.is_ready(&resource);
+        let signer = new.and_then(|snapshot| snapshot.signer().map(str::to_owned));
+        let now = Timestamp::now();
+        self.set_status(&resource, |conditions, fields, generation| {
+            let stored = format!("stored artifact for revision '{revision}'");
+            let mut set = |type_, reason, message: String| {
+                conditions.set(type_, ConditionStatus::True, reason, message, generation, now);
+            };
+            set(condition_type::READY, reason::SUCCEEDED, stored.clone());
+            set(condition_type::ARTIFACT_IN_STORAGE, reason::SUCCEEDED, stored);
+            if verified {
+                if let Some(signer) = &signer {
+                    set(
+                        condition_type::SOURCE_VERIFIED,
+                        reason::SUCCEEDED,
+                        format!("verified signature of revision '{revision}': {signer}"),
+                    );
+                }
+            } else {
+                let message = "the source names no signers: what the server gives is taken unsigned".to_owned();
+                conditions.set(
+                    condition_type::SOURCE_VERIFIED,
+                    ConditionStatus::False,
+                    "Unsigned",
+                    message,
+                    generation,
+                    now,
+                );
+            }
+            conditions.remove(condition_type::RECONCILING);
+            conditions.remove(condition_type::STALLED);
+            if let Some(requested) = requested {
+                fields.insert("lastHandledReconcileAt".to_owned(), requested.into());
+            }
+        });
+        if let Some(snapshot) = new {
+            let by = snapshot.signer().map_or("not signed".to_owned(), |signer| format!("signed: {signer}"));
+            let message = format!("stored artifact for revision '{revision}' ({by})");
+            self.say(
+                &resource,
+                Say { severity: Severity::Info, reason: "NewArtifact", message, revision: Some(revision) },
+            );
+        } else if recovered {
+            let message = format!("the source is ready again at revision '{revision}'");
+            self.say(
+                &resource,
+                Say { severity: Severity::Info, reason: reason::SUCCEEDED, message, revision: Some(revision) },
+            );
+        }
+        if changed || new.is_some() {
+            self.ask_followers(name, Cause::Revision);
+        } else if recovered {
+            self.ask_followers(name, Cause::Dependency);
+        }
+    }
+
+    /// Says once that a source fails, and why. What was accepted before stays enforced.
+    fn source_failed(&mut self, name: &ResourceName, why: &'static str, message: String, stalled: bool) {
+        let resource = resource(name);
+        let revision = self.sources.get(name).and_then(|state| state.revision.clone());
+        let requested = self.declared.get(&resource).and_then(|declared| declared.requested_at().map(str::to_owned));
+        let before = self.records.get(&resource).map(|record| record.status.clone());
+        let now = Timestamp::now();
+        self.set_status(&resource, |conditions, fields, generation| {
+            conditions.set(condition_type::READY, ConditionStatus::False, why, message.clone(), generation, now);
+            if matches!(why, reason::INVALID_COMMIT_SIGNATURE | reason::VERIFICATION_ERROR) {
+                conditions.set(
+                    condition_type::SOURCE_VERIFIED,
+                    ConditionStatus::False,
+                    why,
+                    message.clone(),
+                    generation,
+                    now,
+                );
+            }
+            if stalled {
+                conditions.set(condition_type::STALLED, ConditionStatus::True, why, message.clone(), generation, now);
+            } else {
+                conditions.remove(condition_type::STALLED);
+            }
+            if let Some(requested) = requested {
+                fields.insert("lastHandledReconcileAt".to_owned(), requested.into());
+            }
+        });
+        // Said again only when something else is wrong, or about something else.
+        if self.records.get(&resource).map(|record| &record.status) != before.as_ref() {
+            self.say(&resource, Say { severity: Severity::Error, reason: why, message, revision: revision.as_ref() });
+        }
+    }
+
+    /// Every Kustomization that takes from the source is asked to run, or held where it cannot.
+    fn ask_followers(&mut self, source: &ResourceName, cause: Cause) {
+        let followers: Vec<_> = self
+            .kustomizations
+            .iter()
+            .filter(|(_, state)| state.source() == Some(source))
+            .map(|(name, _)| name.clone())
+            .collect();
+        followers.iter().for_each(|name| self.admit(name, cause));
+    }
+
+    /// Answers whoever waited for a source.
+    fn source_was_asked(&mut self, name: &ResourceName) {
+        let waiting: Vec<_> = self
+            .kustomizations
+            .iter_mut()
+            .filter(|(_, state)| state.source() == Some(name))
+            .filter_map(|(name, state)| std::mem::take(&mut state.after_source).then(|| name.clone()))
+            .collect();
+        waiting.iter().for_each(|name| self.admit(name, Cause::Request));
+    }
+
+    pub(super) fn source_revision(&self, name: &ResourceName) -> Option<String> {
+        self.sources.get(name)?.revision.as_ref().map(ToString::to_string)
+    }
+}

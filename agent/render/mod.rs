@@ -1,0 +1,150 @@
+//! From the files of a verified snapshot to the objects that shall be in the cluster.
+//!
+//! ```text
+//! files ─► documents ─► manifests ─► marked as ours (owner labels, namespace, common metadata)
+//! ```
+//!
+//! Without a kustomization.yaml every YAML file below the path is taken, as Flux does. One that cannot be read does
+//! not stop the others: what it would have held is unknown, so nothing is pruned while it stands ([`Built::complete`]).
+
+mod finish;
+mod scope;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde_json::Value;
+use wickie_kustomize::yaml;
+use wickie_model::{Manifest, ObjectId};
+
+use crate::config::Kustomization;
+
+pub use finish::{OWNER_NAME, OWNER_NAMESPACE};
+
+/// Files of a snapshot below a Kustomization's path, by their path in the repository.
+pub type Files = BTreeMap<String, Bytes>;
+
+/// What a Kustomization is to put into the cluster.
+#[derive(Clone, Debug, Default)]
+pub struct Built {
+    /// The objects.
+    pub manifests: BTreeMap<ObjectId, Manifest>,
+    /// What could not be read or must not be applied; the rest stands.
+    pub broken: Vec<Broken>,
+    /// Objects that are Flux's own: recognised, and left to Flux.
+    pub held_back: Vec<ObjectId>,
+}
+
+/// A file or document that yields no object.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{file}: {why}")]
+pub struct Broken {
+    /// The file, and the line of the document in it where one is to blame.
+    pub file: String,
+    /// What is wrong, and what to do.
+    pub why: String,
+}
+
+/// Nothing can be built.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RenderError {
+    /// There is no such folder in the snapshot.
+    #[error("the path {0:?} is not in the snapshot; check spec.path, or whether the folder was moved")]
+    NoPath(String),
+    /// It takes a kustomize build.
+    #[error(
+        "{0} asks for a kustomize build, which this version does not do: render it in the pipeline, and commit the result"
+    )]
+    NeedsKustomize(String),
+}
+
+impl Built {
+    /// Whether the manifests are all there are: only then has a missing object left Git.
+    pub fn complete(&self) -> bool {
+        self.broken.is_empty()
+    }
+}
+
+/// The names that make a folder a kustomization. Source: kustomize, `konfig.RecognizedKustomizationFileNames`.
+const KUSTOMIZATION_FILES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+
+/// Builds the objects of a Kustomization from the files below its path.
+pub fn build(kustomization: &Kustomization, files: &Files) -> Result<Built, RenderError> {
+    if files.is_empty() {
+        return Err(RenderError::NoPath(kustomization.path.clone()));
+    }
+    if let Some(file) = files.keys().find(|file| KUSTOMIZATION_FILES.contains(&file_name(file))) {
+        return Err(RenderError::NeedsKustomize(file.clone()));
+    }
+    let mut built = Built::default();
+    let mut origins: BTreeMap<ObjectId, String> = BTreeMap::new();
+    for (file, bytes) in files.iter().filter(|(file, _)| is_yaml(file)) {
+        match yaml::documents(file, bytes) {
+            Ok(documents) => {
+                for document in documents {
+                    let origin = format!("{file}, line {}", document.line);
+                    add(&mut built, &mut origins, kustomization, document.value, &origin);
+                }
+            }
+            Err(error) => built.broken.push(Broken { file: file.clone(), why: error.to_string() }),
+        }
+    }
+    Ok(built)
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+fn is_yaml(path: &str) -> bool {
+    path.ends_with(".yaml") || path.ends_with(".yml")
+}
+
+/// Adds what one document holds: an object, or a list of them.
+fn add(
+    built: &mut Built,
+    origins: &mut BTreeMap<ObjectId, String>,
+    kustomization: &Kustomization,
+    document: Value,
+    origin: &str,
+) {
+    let mut broken = |why: String| built.broken.push(Broken { file: origin.to_owned(), why });
+    let mut document = match list_items(document) {
+        Ok(items) => {
+            return items.into_iter().for_each(|item| add(built, origins, kustomization, item, origin));
+        }
+        Err(document) => document,
+    };
+    if let Some(why) = finish::refusal(&document) {
+        return broken(why.to_owned());
+    }
+    finish::finish(&mut document, kustomization);
+    let manifest = match Manifest::new(document) {
+        Ok(manifest) => manifest,
+        Err(error) => return broken(error.to_string()),
+    };
+    if finish::is_flux_component(&manifest) {
+        return built.held_back.push(manifest.id().clone());
+    }
+    if let Some(before) = origins.insert(manifest.id().clone(), origin.to_owned()) {
+        return broken(format!("{} stands in {before} too; take one of the two out", manifest.id()));
+    }
+    built.manifests.insert(manifest.id().clone(), manifest);
+}
+
+/// The items of a `List`; anything else comes back as it was.
+fn list_items(mut document: Value) -> Result<Vec<Value>, Value> {
+    let kind = document.get("kind").and_then(Value::as_str).unwrap_or_default();
+    let is_list = kind.ends_with("List") && document.get("metadata").and_then(|it| it.get("name")).is_none();
+    match document.get_mut("items").map(Value::take) {
+        Some(Value::Array(items)) if is_list => Ok(items),
+        Some(other) => {
+            document["items"] = other;
+            Err(document)
+        }
+        None => Err(document),
+    }
+}
+
+#[cfg(test)]
+mod tests;

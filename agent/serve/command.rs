@@ -1,0 +1,102 @@
+//! What a person can ask of the running agent. The control socket puts the question to the loop and waits for its answer.
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+use wickie_model::{Resource, ResourceName, Severity};
+
+use super::Live;
+
+/// An order, with the way back for its answer. An answer that nobody waits for any more is no failure.
+#[derive(Debug)]
+pub enum Command {
+    /// Do it now.
+    Reconcile {
+        /// A Kustomization or a GitRepository.
+        resource: Resource,
+        /// Whether a Kustomization's source is asked first.
+        with_source: bool,
+        /// Whether the answer comes only when the work is done, in health or failure; otherwise as soon as it is begun.
+        wait: bool,
+        /// The way back.
+        reply: oneshot::Sender<Asked<Outcome>>,
+    },
+    /// Leave it alone until [`Command::Resume`], across restarts.
+    Suspend {
+        /// What.
+        resource: Resource,
+        /// The way back.
+        reply: oneshot::Sender<Asked<Outcome>>,
+    },
+    /// Go on with it.
+    Resume {
+        /// What.
+        resource: Resource,
+        /// Whether the answer comes only when the run that follows has ended.
+        wait: bool,
+        /// The way back.
+        reply: oneshot::Sender<Asked<Outcome>>,
+    },
+    /// What a run would change now, for people: a unified diff of each object.
+    Diff {
+        /// The Kustomization.
+        name: ResourceName,
+        /// The way back.
+        reply: oneshot::Sender<Asked<String>>,
+    },
+    /// What only the agent knows.
+    Live {
+        /// The way back.
+        reply: oneshot::Sender<Live>,
+    },
+}
+
+/// The answer to an order, or why it was not followed.
+pub type Asked<T> = Result<T, Refused>;
+
+/// How it stands after an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Outcome {
+    /// Whether the work is done; not, where the answer did not wait for it.
+    pub done: bool,
+    /// [`Severity::Error`] where it failed.
+    pub severity: Severity,
+    /// One of [`wickie_model::reason`].
+    pub reason: String,
+    /// For people.
+    pub message: String,
+    /// The revision that it ended with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+}
+
+/// Why an order was not followed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "camelCase", tag = "refused")]
+pub enum Refused {
+    /// The agent has no such object.
+    #[error("the agent has no {resource}{}", one_of(.known))]
+    Unknown {
+        /// What was asked for.
+        resource: Resource,
+        /// Those of the same kind that it has.
+        known: Vec<ResourceName>,
+    },
+    /// It cannot be done as things are.
+    #[error("{message}")]
+    Not {
+        /// Why, and what to do.
+        message: String,
+    },
+}
+
+fn one_of(known: &[ResourceName]) -> String {
+    match known {
+        [] => String::new(),
+        [one] => format!("; it has {one}"),
+        many => {
+            let names: Vec<_> = many.iter().take(5).map(ResourceName::to_string).collect();
+            format!("; it has {}{}", names.join(", "), if many.len() > 5 { " and more" } else { "" })
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! What `wickie status` shows, as data: made by one function from the store and, where an agent runs, from what it tells.
+//!
+//! This is the JSON of `wickie status -o json`. Fields are added, never renamed or taken away within one `apiVersion`;
+//! what is not known is left out; times are RFC 3339 in UTC.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use wickie_model::{ConditionStatus, Conditions, ResourceKind, ResourceName, condition_type, reason};
+
+use super::advice;
+use super::{ClusterLive, Counts, KustomizationLive, Live, Phase, Problem, SourceLive};
+use crate::report::Sending;
+use crate::store::{Origin, Record, Run, SnapshotRow, Store, StoreError, Waiting};
+
+/// The version of this JSON.
+pub const API_VERSION: &str = "cli.wickie.dev/v1";
+
+/// Everything.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// [`API_VERSION`].
+    pub api_version: String,
+    /// Whether everything is as it should be: an agent runs, all that is not suspended is ready, every report is taken.
+    pub ok: bool,
+    /// The running agent; left out where none runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentView>,
+    /// The cluster, where the agent has had a word with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterLive>,
+    /// GitRepositories, by name.
+    pub sources: Vec<SourceView>,
+    /// Kustomizations, by name.
+    pub kustomizations: Vec<KustomizationView>,
+    /// Providers, by name, and whatever reports wait for.
+    pub providers: Vec<ProviderView>,
+    /// Other objects that cannot be followed: Alerts, Receivers.
+    pub others: Vec<OtherView>,
+}
+
+/// The agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentView {
+    /// Its process.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+    /// When it started.
+    pub since: Timestamp,
+}
+
+/// How an object is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReadyView {
+    /// `True`, `False` or `Unknown`; `Unknown` where nothing was said yet.
+    pub status: ConditionStatus,
+    /// Flux's reason.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+    /// Since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// What to do next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// A GitRepository.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceView {
+    /// Its name.
+    #[serde(flatten)]
+    pub name: ResourceName,
+    /// Where it stands.
+    pub origin: Origin,
+    /// Whether it is left alone.
+    pub suspended: bool,
+    /// How it is.
+    pub ready: ReadyView,
+    /// The snapshot that is enforced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotView>,
+    /// The way there.
+    #[serde(flatten)]
+    pub live: SourceLive,
+}
+
+/// An accepted snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotView {
+    /// As Flux writes it.
+    pub revision: String,
+    /// Who signed it; left out where it was taken unsigned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signer: Option<String>,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+}
+
+/// A Kustomization.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KustomizationView {
+    /// Its name.
+    #[serde(flatten)]
+    pub name: ResourceName,
+    /// Where it stands.
+    pub origin: Origin,
+    /// Whether it is left alone.
+    pub suspended: bool,
+    /// How it is.
+    pub ready: ReadyView,
+    /// The revision that was last applied in full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied_revision: Option<String>,
+    /// The revision that was last tried, where it is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempted_revision: Option<String>,
+    /// Where it is in its run; left out where no agent runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// When it runs next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_run: Option<Timestamp>,
+    /// How many of its objects are how.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects: Option<Counts>,
+    /// The objects that are not well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Problem>,
+    /// Its last run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_run: Option<Run>,
+}
+
+/// A Provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProviderView {
+    /// Its name.
+    #[serde(flatten)]
+    pub name: ResourceName,
+    /// Whether the agent is told of it; reports may wait for one that is gone.
+    pub known: bool,
+    /// Whether it gets nothing.
+    pub suspended: bool,
+    /// How it is, where something was said of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<ReadyView>,
+    /// How many reports wait for it.
+    pub waiting: u64,
+    /// When the oldest of them happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<Timestamp>,
+    /// How many its receiver would not have.
+    pub set_aside: u64,
+    /// How many were dropped because the outbox was full.
+    pub dropped: u64,
+    /// How it goes with sending; left out where no agent runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sending: Option<Sending>,
+}
+
+/// Any other object that cannot be followed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OtherView {
+    /// Its kind.
+    pub kind: ResourceKind,
+    /// Its name.
+    #[serde(flatten)]
+    pub name: ResourceName,
+    /// How it is.
+    pub ready: ReadyView,
+}
+
+/// How everything stands, by the store and, where an agent runs, by what it tells.
+pub async fn status(store: &Store, running: Option<(AgentView, Live)>) -> Result<Status, StoreError> {
+    let (agent, live) = match running {
+        Some((agent, live)) => (Some(agent), Some(live)),
+        None => (None, None),
+    };
+    let sizes = store.inventory_sizes().await?;
+    let (mut sources, mut kustomizations, mut providers, mut others) = (vec![], vec![], vec![], vec![]);
+    for record in store.records().await? {
+        match record.resource.kind {
+            ResourceKind::GitRepository => {
+                let snapshot = store.snapshots(&record.resource.name, 1).await?.pop();
+                sources.push(source(&record, live.as_ref(), snapshot));
+            }
+            ResourceKind::Kustomization => {
+                let last_run = store.runs(record.resource.name.clone(), 1).await?.pop();
+                let size = sizes.get(&record.resource.name).copied();
+                kustomizations.push(kustomization(&record, live.as_ref(), last_run, size));
+            }
+            ResourceKind::Provider => providers.push(provider(&record, live.as_ref())),
+            kind @ (ResourceKind::Alert | ResourceKind::Receiver) => {
+                let ready = ready(&record);
+                if ready.status == ConditionStatus::False {
+                    others.push(OtherView { kind, name: record.resource.name, ready });
+                }
+            }
+        }
+    }
+    for waiting in store.outbox().await? {
+        add_waiting(&mut providers, waiting);
+    }
+    let mut status = Status {
+        api_version: API_VERSION.to_owned(),
+        ok: false,
+        agent,
+        cluster: live.and_then(|live| live.cluster),
+        sources,
+        kustomizations,
+        providers,
+        others,
+    };
+    status.ok = status.agent.is_some() && status.troubles() == 0;
+    Ok(status)
+}
+
+impl Status {
+    /// Leaves out what is in another namespace.
+    pub fn only(&mut self, namespace: &str) {
+        self.sources.retain(|source| source.name.namespace == namespace);
+        self.kustomizations.retain(|one| one.name.namespace == namespace);
+        self.providers.retain(|provider| provider.name.namespace == namespace);
+        self.others.retain(|other| other.name.namespace == namespace);
+        self.ok = self.agent.is_some() && self.troubles() == 0;
+    }
+
+    /// How many things are not as they should be, beside that no agent may run.
+    pub fn troubles(&self) -> usize {
+        let objects = self.sources.iter().map(|source| (source.suspended, &source.ready));
+        let objects = objects.chain(self.kustomizations.iter().map(|one| (one.suspended, &one.ready)));
+        objects.filter(|(suspended, ready)| !suspended && ready.status != ConditionStatus::True).count()
+            + self.providers.iter().filter(|provider| provider.is_in_trouble()).count()
+            + self.others.len()
+            + usize::from(self.cluster.as_ref().is_some_and(|cluster| !cluster.reachable))
+    }
+}
+
+impl ProviderView {
+    /// Whether reports do not reach it as they should.
+    pub fn is_in_trouble(&self) -> bool {
+        let failing = self.sending.as_ref().is_some_and(|sending| sending.failing.is_some());
+        let refused = self.ready.as_ref().is_some_and(|ready| ready.status == ConditionStatus::False);
+        !self.suspended && (failing || refused || !self.known || self.set_aside > 0 || self.dropped > 0)
+    }
+}
+
+fn source(record: &Record, live: Option<&Live>, snapshot: Option<SnapshotRow>) -> SourceView {
+    let name = &record.resource.name;
+    SourceView {
+        name: name.clone(),
+        origin: record.origin,
+        suspended: is_suspended(record),
+        ready: ready(record),
+        snapshot: snapshot.map(|SnapshotRow { snapshot, .. }| SnapshotView {
+            revision: snapshot.revision.to_string(),
+            signer: snapshot.signer,
+            accepted_at: snapshot.accepted_at,
+        }),
+        live: live.and_then(|live| live.sources.get(name)).cloned().unwrap_or_default(),
+    }
+}
+
+fn kustomization(record: &Record, live: Option<&Live>, last_run: Option<Run>, size: Option<u64>) -> KustomizationView {
+    let name = &record.resource.name;
+    let live = live.and_then(|live| live.kustomizations.get(name)).cloned();
+    let phase = live.as_ref().map(|live| live.phase);
+    let KustomizationLive { next_run, objects, problems, .. } = live.unwrap_or_default();
+    let applied_revision = text(record, "/lastAppliedRevision");
+    let attempted_revision = text(record, "/lastAttemptedRevision").filter(|it| Some(it) != applied_revision.as_ref());
+    let mut ready = ready(record);
+    if let Some(problem) = problems.first().filter(|_| ready.reason == reason::HEALTH_CHECK_FAILED) {
+        ready.next = Some(advice::look_at(&problem.object));
+    }
+    let written = size.map(|size| Counts { total: size.try_into().unwrap_or(u32::MAX), ..Counts::default() });
+    KustomizationView {
+        name: name.clone(),
+        origin: record.origin,
+        suspended: is_suspended(record),
+        ready,
+        applied_revision,
+        attempted_revision,
+        phase,
+        next_run,
+        objects: objects.or(written),
+        problems,
+        last_run,
+    }
+}
+
+fn provider(record: &Record, live: Option<&Live>) -> ProviderView {
+    let name = &record.resource.name;
+    let ready = Some(ready(record)).filter(|ready| ready.since.is_some());
+    ProviderView {
+        sending: live.and_then(|live| live.providers.get(name)).cloned(),
+        ready,
+        suspended: is_suspended(record),
+        known: true,
+        ..ProviderView::unknown(name.clone())
+    }
+}
+
+impl ProviderView {
+    fn unknown(name: ResourceName) -> Self {
+        Self {
+            name,
+            known: false,
+            suspended: false,
+            ready: None,
+            waiting: 0,
+            oldest: None,
+            set_aside: 0,
+            dropped: 0,
+            sending: None,
+        }
+    }
+}
+
+fn add_waiting(providers: &mut Vec<ProviderView>, more: Waiting) {
+    let Waiting { provider, waiting, oldest, set_aside, dropped } = more;
+    let at = providers.iter().position(|view| view.name == provider).unwrap_or_else(|| {
+        providers.push(ProviderView::unknown(provider));
+        providers.len() - 1
+    });
+    let view = &mut providers[at];
+    (view.waiting, view.oldest, view.set_aside, view.dropped) = (waiting, oldest, set_aside, dropped);
+}
+
+/// The Ready condition of a record, with the next step where it is not well.
+fn ready(record: &Record) -> ReadyView {
+    let conditions: Conditions = record
+        .status
+        .get("conditions")
+        .and_then(|conditions| serde_json::from_value(conditions.clone()).ok())
+        .unwrap_or_default();
+    let Some(ready) = conditions.get(condition_type::READY) else {
+        return ReadyView {
+            status: ConditionStatus::Unknown,
+            reason: String::new(),
+            message: "nothing has been said of it yet".to_owned(),
+            since: None,
+            next: None,
+        };
+    };
+    let suspended = is_suspended(record);
+    let wants_a_step = suspended || ready.status != ConditionStatus::True;
+    let step = || advice::next_step(record.resource.kind, &record.resource.name, &ready.reason, suspended);
+    ReadyView {
+        status: ready.status,
+        reason: ready.reason.clone(),
+        message: ready.message.clone(),
+        since: Some(ready.last_transition_time),
+        next: wants_a_step.then(step).flatten(),
+    }
+}
+
+/// Suspended by `wickie suspend`, or by the spec as it was last seen.
+fn is_suspended(record: &Record) -> bool {
+    let spec = || record.document.as_deref().and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
+    record.suspended
+        || spec().is_some_and(|document| document.pointer("/spec/suspend") == Some(&serde_json::Value::Bool(true)))
+}
+
+fn text(record: &Record, pointer: &str) -> Option<String> {
+    record.status.pointer(pointer)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+}
