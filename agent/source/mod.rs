@@ -30,6 +30,8 @@ mod repository;
 mod scope;
 mod session;
 mod snapshot;
+mod ssh;
+mod transport;
 mod tree;
 mod verify;
 mod wire;
@@ -44,9 +46,9 @@ use wickie_trust::{Candidate, Floor, Step, WentBack};
 
 pub use body::Traffic;
 pub use error::{SourceError, SourceErrorClass};
-pub use http::TlsError;
 pub use object::ObjectError;
 pub use snapshot::{FileEntry, Snapshot};
+pub use transport::TransportError;
 pub use tree::FileMode;
 pub use verify::Verified;
 pub use wire::WireError;
@@ -150,8 +152,8 @@ impl Git {
         let _fetching = self.fetching.read().await;
         let store = &self.repository.store;
         let row = store.source(&source.name).await?;
-        let mut session =
-            Session::new(&self.clients, source, row.server.as_deref(), meter.clone()).map_err(SourceError::Tls)?;
+        let mut session = Session::new(&self.clients, source, row.server.as_deref(), meter.clone())
+            .map_err(SourceError::Transport)?;
         let polled = self.converse(source, &row, &mut session, meter, now).await;
         if let Some(note) = session.note() {
             store.note_server(&source.name, Some(note)).await?;

@@ -5,5 +5,6 @@
 mod accept;
 mod believe;
 mod frugal;
+mod ssh;
 mod transport;
 mod world;

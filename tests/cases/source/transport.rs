@@ -135,3 +135,39 @@ async fn a_changed_byte_on_the_way_is_noticed() {
     }
     world.accept(&source).await;
 }
+
+#[tokio::test]
+async fn a_server_that_knows_only_the_old_protocol_serves_too() {
+    for filter in [true, false] {
+        let options = GitServerOptions { old: true, filter, ..Default::default() };
+        let world = World::with("transport-old", options);
+        let first = world.commit(&[("a.yaml", "a: 1\n"), ("b/c.yaml", "c: 1\n")]);
+        world.repo.tag("v1.0.0", &first, "one", &world.ada.signer()).unwrap();
+        let mut source = world.source();
+        world.accept(&source).await;
+        let idle = world.poll(&source).await;
+        assert!(matches!(idle.outcome, Ok(PollOutcome::Unchanged(_))), "{:?}", idle.outcome);
+        assert_eq!(idle.traffic.requests, 1);
+        for number in 0..3 {
+            world.commit(&[("a.yaml", &format!("a: {number}{number}\n"))]);
+        }
+        assert_eq!(world.accept(&source).await.files("").await.unwrap().unwrap().len(), 2);
+        world.repo.set_ref("refs/heads/main", &first).unwrap();
+        assert_eq!(world.refuse(&source).await.class(), SourceErrorClass::WentBack);
+        source.reference = crate::world::tag("v1.0.0");
+        world.accept(&source).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_became_newer_is_found_out() {
+    let mut world = World::with("transport-newer", GitServerOptions { old: true, ..Default::default() });
+    world.commit(&[("a.yaml", "a: 1\n")]);
+    let mut source = world.source();
+    world.accept(&source).await;
+    world.server = GitServer::start(world.scratch.path()).unwrap();
+    source.url = world.source().url;
+    // Another address is another track: the commit is accepted anew, and then found unchanged.
+    world.accept(&source).await;
+    assert_eq!(world.poll(&source).await.traffic.requests, 1);
+}
