@@ -146,7 +146,16 @@ fn words(error: reqwest::Error) -> String {
     if error.is_timeout() {
         return "no answer in time".to_owned();
     }
-    chain(&error.without_url())
+    let error = error.without_url();
+    if !error.is_connect() {
+        return chain(&error);
+    }
+    // The layers in between say "client error" and the like; the innermost knows.
+    let mut innermost: &dyn std::error::Error = &error;
+    while let Some(cause) = innermost.source() {
+        innermost = cause;
+    }
+    format!("cannot connect: {innermost}")
 }
 
 #[cfg(test)]
