@@ -28,6 +28,8 @@ pub struct GitSource {
     pub verify: Option<Verify>,
     /// Patterns in `.gitignore` form of what is not part of the snapshot, after Flux's own and `.sourceignore`.
     pub ignore: Option<String>,
+    /// The folders that are used, where it is known that no other is: only these are fetched. `None` fetches all.
+    pub paths: Option<Vec<String>>,
     /// How much is taken from a server before it is refused.
     pub limits: Limits,
     /// How many snapshots are kept; at least one.

@@ -76,6 +76,7 @@ impl GitRepository {
             ca: secret.and_then(|secret| secret.get("ca.crt").or_else(|| secret.get("caFile"))).map(<[u8]>::to_vec),
             verify,
             ignore: spec.ignore,
+            paths: None,
             limits: Limits::default(),
             history: HISTORY,
             name,

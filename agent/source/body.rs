@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+#[cfg(test)]
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
@@ -57,6 +58,7 @@ pub(crate) enum Origin {
     /// The body of an HTTP response.
     Http(reqwest::Response),
     /// A channel that some task fills.
+    #[cfg(test)]
     Channel(mpsc::Receiver<std::io::Result<Bytes>>),
 }
 
@@ -99,6 +101,7 @@ impl Origin {
     async fn chunk(&mut self) -> Result<Option<Bytes>, WireError> {
         match self {
             Self::Http(response) => response.chunk().await.map_err(|error| WireError::Http(error.without_url())),
+            #[cfg(test)]
             Self::Channel(chunks) => chunks.recv().await.transpose().map_err(WireError::Connection),
         }
     }

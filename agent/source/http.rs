@@ -137,6 +137,11 @@ impl HttpTransport {
         &self.base
     }
 
+    /// Goes back to the address that the spec gives.
+    pub(crate) fn forget(&mut self, written: &Url) {
+        self.base = written.clone();
+    }
+
     /// Asks what the server can do. Follows redirects on the same host, as git does for this request alone.
     pub(crate) async fn handshake(&mut self) -> Result<Capabilities, WireError> {
         for _ in 0..=MOST_REDIRECTS {

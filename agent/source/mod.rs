@@ -27,6 +27,7 @@ mod protocol;
 mod receive;
 mod reference;
 mod repository;
+mod scope;
 mod session;
 mod snapshot;
 mod tree;
@@ -56,6 +57,7 @@ use fetch::Fetch;
 use http::Clients;
 use reference::Offer;
 use repository::{Descent, Repository};
+use scope::Scope;
 use session::Session;
 use snapshot::content_error;
 use verify::Head;
@@ -129,10 +131,11 @@ impl Git {
         let Some(SnapshotRow { snapshot, .. }) = newest.into_iter().next() else { return Ok(None) };
         let offer = accepted_offer(source, &snapshot, row.floor.as_ref());
         let Some(head) = self.believe(source, &offer, snapshot.accepted_at).await? else { return Ok(None) };
-        let missing = self.repository.missing(head.tree, &source.limits).await;
+        let scope = Scope::new(source.paths.as_deref());
+        let missing = self.repository.missing(head.tree, &scope, &source.limits).await;
         let missing = missing.map_err(|fault| content_error(&offer.revision, fault))?;
-        if let Some(oid) = missing.trees.first().or(missing.blobs.first()) {
-            let source = ObjectError::Missing { kind: "object", oid: *oid };
+        if let Some(oid) = missing.first() {
+            let source = ObjectError::Missing { kind: "object", oid };
             return Err(SourceError::Content { revision: offer.revision.to_string(), source });
         }
         Ok(Some(self.complete(source, head, snapshot.accepted_at)))
@@ -178,7 +181,11 @@ impl Git {
         let mut fetch = Fetch { session, repository: &self.repository, limits: source.limits };
         let head = self.adopt(source, &offer, &step, &mut fetch, now).await?;
         let known = self.known_commit(source).await?;
-        fetch.files(head.tree, known).await.map_err(|fault| exchange_error(source, revision, "fetch files", fault))?;
+        let scope = Scope::new(source.paths.as_deref());
+        fetch
+            .files(&head, &scope, known)
+            .await
+            .map_err(|fault| exchange_error(source, revision, "fetch files", fault))?;
         self.accept(source, &offer, head, meter, now).await.map(PollOutcome::New)
     }
 

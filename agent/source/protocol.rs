@@ -16,6 +16,8 @@ pub(crate) struct Capabilities {
     pub(crate) filter: bool,
     /// Whether it cuts history off on request.
     pub(crate) shallow: bool,
+    /// Whether it gives every object that is asked for by its id, and not only the tips of its references.
+    pub(crate) any_object: bool,
 }
 
 /// More lines than this are no list of capabilities.
@@ -36,7 +38,8 @@ impl Capabilities {
             Some(_) => return Err(WireError::Version { version: "0".to_owned() }),
             None => return Err(WireError::Protocol("the list of capabilities is empty".to_owned())),
         }
-        let mut capabilities = Self::default();
+        // In this version of the protocol, every object may be asked for.
+        let mut capabilities = Self { any_object: true, ..Self::default() };
         let mut fetches = false;
         for _ in 0..MOST_CAPABILITIES {
             let Some(line) = packets.line().await? else {
@@ -222,7 +225,7 @@ mod tests {
               0020fetch=shallow wait-for-done\n0012server-option\n0017object-format=sha1\n0000",
         );
         let capabilities = Capabilities::read(&mut answer).await.unwrap();
-        assert_eq!(capabilities, Capabilities { filter: false, shallow: true });
+        assert_eq!(capabilities, Capabilities { filter: false, shallow: true, any_object: true });
     }
 
     #[tokio::test]

@@ -89,6 +89,7 @@ impl Session {
             Err(error) if self.remembered && is_misunderstanding(&error) => {
                 self.remembered = false;
                 self.capabilities = None;
+                self.transport.forget(&self.url);
                 self.capabilities().await?;
                 self.transport.command(request).await
             }

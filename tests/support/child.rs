@@ -161,15 +161,24 @@ impl Drop for Child {
     }
 }
 
-/// A shell that removes `folder` once this process has ended, unless a file `keep` lies in it. For folders of values that live in a `static`.
-pub(crate) fn sweep_after_exit(folder: &Path) -> Result<std::process::Child> {
-    const SWEEP: &str = r#"read -r _; sleep 1; rm -rf "$1/etcd"; [ -e "$1/keep" ] || rm -rf "$1""#;
-    let args: [OsString; 4] = ["-c".into(), SWEEP.into(), "sweep".into(), folder.into()];
-    Command::new("sh")
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .context("start sh")
+/// Removes a folder after this process has ended in a way that dropped nothing: a `static`, or SIGKILL. A file `keep` in it keeps the logs.
+#[derive(Debug)]
+pub(crate) struct Sweeper(std::process::Child);
+
+impl Sweeper {
+    pub(crate) fn of(folder: &Path) -> Result<Self> {
+        const SWEEP: &str = r#"read -r _; sleep 1; rm -rf "$1/etcd"; [ -e "$1/keep" ] || rm -rf "$1""#;
+        let args: [OsString; 4] = ["-c".into(), SWEEP.into(), "sweep".into(), folder.into()];
+        let shell =
+            Command::new("sh").args(args).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        shell.map(Self).context("start sh")
+    }
+}
+
+impl Drop for Sweeper {
+    /// Whoever drops it has looked after the folder.
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::audit::{self, AuditEvent};
-use crate::child::{self, Child};
+use crate::child::{Child, Sweeper};
 use crate::kubeconfig::{self, Proof};
 use crate::metrics::Metrics;
 use crate::parts;
@@ -64,6 +64,7 @@ pub struct ControlPlane {
     authority: Authority,
     admin: Identity,
     folder: Scratch,
+    _sweeper: Sweeper,
 }
 
 struct Ports {
@@ -82,8 +83,8 @@ impl ControlPlane {
     pub async fn shared() -> &'static Self {
         let started = SHARED.get_or_init(|| async {
             let started = Self::start(Options::default()).await;
-            let swept = started.and_then(|started| sweep(started.folder.path()).map(|()| started));
-            swept.map_err(|error| format!("{error:#}"))
+            let started = started.inspect(|started| keep_after_panic(started.folder.path()));
+            started.map_err(|error| format!("{error:#}"))
         });
         match started.await {
             Ok(started) => started,
@@ -119,6 +120,7 @@ impl ControlPlane {
             ports: Ports { api: api_port, etcd: etcd_port, _others: vec![peer_port] },
             authority,
             admin,
+            _sweeper: Sweeper::of(&folder)?,
             folder,
         };
         started.write_kubeconfig("admin", &started.admin)?;
@@ -349,7 +351,7 @@ impl ControlPlane {
             let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
             conditions.is_some_and(|all| all.iter().any(|one| one.type_ == "Ready" && one.status == "True"))
         };
-        for _ in 0..600 {
+        for _ in 0..1200 {
             for child in lock(&self.helpers).iter_mut() {
                 child.check()?;
             }
@@ -358,7 +360,7 @@ impl ControlPlane {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        bail!("kwok did not make {count} nodes Ready in a minute; its log is in {}", self.folder.display())
+        bail!("kwok did not make {count} nodes Ready in two minutes; its log is in {}", self.folder.display())
     }
 
     fn port(&mut self) -> Result<u16> {
@@ -489,22 +491,17 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A `static` is never dropped: a shell removes its folder after the end of this process, unless a test panicked, which keeps the logs.
-fn sweep(folder: &Path) -> Result<()> {
+/// A `static` is never dropped, and does not see that a test failed: a panic of any test keeps its logs.
+fn keep_after_panic(folder: &Path) {
     static HOOK: Once = Once::new();
-    let kept = folder.to_owned();
+    let keep = folder.join("keep");
     HOOK.call_once(move || {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            let keep = kept.join("keep");
             if !keep.exists() && std::fs::write(&keep, "").is_ok() {
-                eprintln!("the control plane's logs are kept for you: {}", kept.display());
+                eprintln!("the control plane's logs are kept for you beside {}", keep.display());
             }
             before(info);
         }));
     });
-    // Held open by this process alone; the shell goes on when it is gone.
-    static SWEEPER: Mutex<Option<std::process::Child>> = Mutex::new(None);
-    *lock(&SWEEPER) = Some(child::sweep_after_exit(folder)?);
-    Ok(())
 }

@@ -37,6 +37,7 @@ pub mod relay;
 mod shape;
 
 pub mod agent;
+pub mod fleet;
 
 pub mod child;
 pub mod need;
@@ -49,6 +50,7 @@ pub use agent::{Agent, AgentOptions};
 pub use api_proxy::{ApiProxy, ApiProxyOptions};
 pub use control_plane::{ControlPlane, Options};
 pub use fault::{Fault, Rule, When};
+pub use fleet::Fleet;
 pub use front::{Front, Request};
 pub use git_server::{Auth, GitServer, GitServerOptions};
 pub use receiver::{Delivery, Receiver};

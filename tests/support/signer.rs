@@ -7,11 +7,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 use ssh_key::private::{Ed25519Keypair, KeypairData};
 use ssh_key::{HashAlg, LineEnding, PrivateKey};
+
+use crate::child::Child;
 
 /// How an object is signed.
 #[derive(Clone, Debug)]
@@ -102,8 +105,15 @@ impl SshKey {
 /// A PGP key in a keyring of its own. Needs gpg: see [`need::gpg`](crate::need::gpg).
 #[derive(Clone, Debug)]
 pub struct PgpKey {
-    home: PathBuf,
+    keyring: Arc<Keyring>,
     fingerprint: String,
+}
+
+/// A folder of gpg's, and the agent that holds its secret keys. gpg would start the agent by itself, as a daemon that outlives the test.
+#[derive(Debug)]
+struct Keyring {
+    home: PathBuf,
+    _agent: Child,
 }
 
 impl PgpKey {
@@ -113,13 +123,12 @@ impl PgpKey {
     /// # Errors
     /// When gpg is not there or refuses.
     pub fn generate(home: &Path, user: &str, expires: &str) -> Result<Self> {
-        std::fs::create_dir_all(home)?;
-        std::fs::set_permissions(home, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
-        gpg(home, &["--quick-gen-key", user, "ed25519", "sign", expires], b"")?;
-        let list = String::from_utf8(gpg(home, &["--with-colons", "--list-secret-keys", user], b"")?)?;
+        let keyring = Keyring::create(home)?;
+        keyring.gpg(&["--quick-gen-key", user, "ed25519", "sign", expires], b"")?;
+        let list = String::from_utf8(keyring.gpg(&["--with-colons", "--list-secret-keys", user], b"")?)?;
         let line = list.lines().rfind(|line| line.starts_with("fpr:")).context("gpg lists the key that it made")?;
         let fingerprint = line.split(':').nth(9).context("a fingerprint is the tenth field")?.to_owned();
-        Ok(Self { home: home.to_owned(), fingerprint })
+        Ok(Self { keyring: Arc::new(keyring), fingerprint })
     }
 
     /// 40 hexadecimal digits.
@@ -132,7 +141,7 @@ impl PgpKey {
     /// # Errors
     /// When gpg fails.
     pub fn public(&self) -> Result<String> {
-        Ok(String::from_utf8(gpg(&self.home, &["--armor", "--export", &self.fingerprint], b"")?)?)
+        Ok(String::from_utf8(self.keyring.gpg(&["--armor", "--export", &self.fingerprint], b"")?)?)
     }
 
     /// Revokes the key: the public key from now on says so.
@@ -141,9 +150,9 @@ impl PgpKey {
     /// When gpg fails.
     pub fn revoke(&self) -> Result<()> {
         // gpg writes a revocation beside every key it makes, with a colon before the armor so that nobody imports it by mistake.
-        let file = self.home.join(format!("openpgp-revocs.d/{}.rev", self.fingerprint));
+        let file = self.keyring.home.join(format!("openpgp-revocs.d/{}.rev", self.fingerprint));
         let text = std::fs::read_to_string(&file)?.replace(":-----BEGIN", "-----BEGIN");
-        gpg(&self.home, &["--import"], text.as_bytes())?;
+        self.keyring.gpg(&["--import"], text.as_bytes())?;
         Ok(())
     }
 
@@ -153,26 +162,37 @@ impl PgpKey {
     }
 
     fn sign(&self, payload: &[u8]) -> Result<String> {
-        let signature = gpg(&self.home, &["--armor", "--detach-sign", "--local-user", &self.fingerprint], payload)?;
+        let signature = self.keyring.gpg(&["--armor", "--detach-sign", "--local-user", &self.fingerprint], payload)?;
         Ok(String::from_utf8(signature)?)
     }
 }
 
-fn gpg(home: &Path, arguments: &[&str], input: &[u8]) -> Result<Vec<u8>> {
-    let mut command = Command::new("gpg");
-    command.arg("--homedir").arg(home).args([
-        "--batch",
-        "--yes",
-        "--quiet",
-        "--pinentry-mode",
-        "loopback",
-        "--passphrase",
-        "",
-    ]);
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().context("run gpg")?;
-    child.stdin.take().context("stdin is piped")?.write_all(input)?;
-    let output = child.wait_with_output()?;
-    ensure!(output.status.success(), "gpg {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
-    Ok(output.stdout)
+impl Keyring {
+    fn create(home: &Path) -> Result<Self> {
+        std::fs::create_dir_all(home)?;
+        std::fs::set_permissions(home, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+        let mut command = Command::new("gpg-agent");
+        command.arg("--homedir").arg(home).args(["--daemon", "--no-detach", "--allow-loopback-pinentry"]);
+        let mut agent = Child::spawn("gpg-agent", &command, &home.join("agent.log"))?;
+        let mut socket = Command::new("gpgconf");
+        socket.arg("--homedir").arg(home).args(["--list-dirs", "agent-socket"]);
+        let socket = PathBuf::from(String::from_utf8(socket.output().context("run gpgconf")?.stdout)?.trim_end());
+        while !socket.exists() {
+            agent.check()?;
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(Self { home: home.to_owned(), _agent: agent })
+    }
+
+    fn gpg(&self, arguments: &[&str], input: &[u8]) -> Result<Vec<u8>> {
+        let mut command = Command::new("gpg");
+        command.arg("--homedir").arg(&self.home).args(["--batch", "--yes", "--quiet", "--no-autostart"]);
+        command.args(["--pinentry-mode", "loopback", "--passphrase", ""]);
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().context("run gpg")?;
+        child.stdin.take().context("stdin is piped")?.write_all(input)?;
+        let output = child.wait_with_output()?;
+        ensure!(output.status.success(), "gpg {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+        Ok(output.stdout)
+    }
 }

@@ -1,6 +1,8 @@
 //! Bytes become text.
 
 use super::error::{Fault, YamlError};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use std::borrow::Cow;
 
 /// UTF-8 text without a byte-order mark and with plain line feeds.
@@ -19,6 +21,7 @@ pub(crate) fn text<'b>(file: &str, bytes: &'b [u8]) -> Result<Cow<'b, str>, Yaml
 
 /// The text of a `!!binary` scalar: standard base64 with padding, line feeds allowed.
 pub(crate) fn binary(text: &str) -> Option<String> {
-    let bytes = crate::base64::decode(text)?;
+    let symbols: String = text.chars().filter(|c| !matches!(c, '\n' | '\r')).collect();
+    let bytes = STANDARD.decode(symbols).ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }

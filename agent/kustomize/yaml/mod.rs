@@ -13,6 +13,7 @@ pub(crate) mod error;
 pub(crate) mod json;
 pub(crate) mod node;
 mod number;
+pub(crate) use number::{general, shortest_single, to_json as number_to_json};
 mod print;
 mod scalar;
 mod timestamp;
@@ -20,7 +21,6 @@ mod timestamp;
 pub(crate) use compose::{Tree, trees, watched};
 pub use error::{Fault, YamlError};
 pub(crate) use node::{Map, Node, Scalar, Tag};
-pub(crate) use print::natural;
 pub use print::to_yaml;
 pub use scalar::Dialect;
 use serde_json::Value;
@@ -53,6 +53,29 @@ pub fn documents(file: &str, bytes: &[u8]) -> Result<Vec<Document>, YamlError> {
             Ok(Document { index: tree.index, line: tree.line, value })
         })
         .collect()
+}
+
+/// The line of a field such as `patches[0].path` in the first document of a file, or of the nearest member above it;
+/// nought when nothing of it is there. Field names are compared without case, as kustomize reads them.
+pub(crate) fn line_of(bytes: &[u8], field: &str) -> usize {
+    let mut best = (0, 0);
+    let mut in_first = true;
+    let mut look = |path: &str, line: usize| {
+        let is_root = path.is_empty();
+        if is_root && best.1 > 0 {
+            in_first = false;
+        }
+        let above = field
+            .get(..path.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(path))
+            && (is_root || matches!(field.as_bytes().get(path.len()), None | Some(b'.' | b'[')));
+        if in_first && above && (path.len() > best.0 || best.1 == 0) {
+            best = (path.len(), line);
+        }
+    };
+    // The file was read before; a fault in a later document does not matter here.
+    let _ = watched("", bytes, Dialect::Kubernetes, Some(&mut look));
+    best.1
 }
 
 #[cfg(test)]

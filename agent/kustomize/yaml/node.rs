@@ -15,12 +15,22 @@ pub(crate) enum Node {
 }
 
 /// A scalar: its text as written and what that text is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Scalar {
     /// What the text stands for.
     pub(crate) tag: Tag,
+    /// Whether it stood in quotes or in a block. kustomize carries this over to some of the values it writes there,
+    /// and then it decides whether `12` is text or a number.
+    pub(crate) quoted: bool,
     /// The text after unquoting.
     pub(crate) text: Box<str>,
+}
+
+/// Two scalars are equal when they mean the same, however they are written.
+impl PartialEq for Scalar {
+    fn eq(&self, other: &Scalar) -> bool {
+        self.tag == other.tag && self.text == other.text
+    }
 }
 
 /// The core types of YAML 1.2 and the two that 1.1 adds.
@@ -49,13 +59,34 @@ pub(crate) struct Map {
 impl Scalar {
     /// Text that is text, whatever it looks like.
     pub(crate) fn text(text: impl Into<Box<str>>) -> Scalar {
-        Scalar { tag: Tag::Str, text: text.into() }
+        Scalar {
+            tag: Tag::Str,
+            quoted: false,
+            text: text.into(),
+        }
     }
 
     /// Text as it would be read from a file without quotes.
     pub(crate) fn plain(text: impl Into<Box<str>>) -> Scalar {
         let text = text.into();
-        Scalar { tag: super::scalar::plain_tag(&text), text }
+        Scalar {
+            tag: super::scalar::plain_tag(&text),
+            quoted: false,
+            text,
+        }
+    }
+}
+
+impl Scalar {
+    /// Overwrites the text and lets the new text say what it is, unless the old one stood in quotes. This is how
+    /// kustomize sets names and images.
+    pub(crate) fn retext(&mut self, text: &str) {
+        self.tag = if self.quoted {
+            Tag::Str
+        } else {
+            super::scalar::plain_tag(text)
+        };
+        self.text = text.into();
     }
 }
 
@@ -72,7 +103,11 @@ impl Node {
 
     /// An explicit null.
     pub(crate) fn null() -> Node {
-        Node::Scalar(Scalar { tag: Tag::Null, text: "null".into() })
+        Node::Scalar(Scalar {
+            tag: Tag::Null,
+            quoted: false,
+            text: "null".into(),
+        })
     }
 
     /// Whether this is a null scalar.
@@ -151,7 +186,8 @@ impl Node {
 
     /// The value at the end of `path`, through mappings only.
     pub(crate) fn at_mut(&mut self, path: &[&str]) -> Option<&mut Node> {
-        path.iter().try_fold(self, |node, key| node.as_map_mut()?.get_mut(key))
+        path.iter()
+            .try_fold(self, |node, key| node.as_map_mut()?.get_mut(key))
     }
 }
 
@@ -173,12 +209,18 @@ impl Map {
 
     /// The value under `key`.
     pub(crate) fn get(&self, key: &str) -> Option<&Node> {
-        self.entries.iter().find(|(name, _)| &**name == key).map(|(_, value)| value)
+        self.entries
+            .iter()
+            .find(|(name, _)| &**name == key)
+            .map(|(_, value)| value)
     }
 
     /// The value under `key`.
     pub(crate) fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
-        self.entries.iter_mut().find(|(name, _)| &**name == key).map(|(_, value)| value)
+        self.entries
+            .iter_mut()
+            .find(|(name, _)| &**name == key)
+            .map(|(_, value)| value)
     }
 
     /// Whether there is a member of this name.
@@ -222,11 +264,6 @@ impl Map {
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut Node)> {
         self.entries.iter_mut().map(|(key, value)| (&**key, value))
     }
-
-    /// Keeps the members for which `keep` says so.
-    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&str, &Node) -> bool) {
-        self.entries.retain(|(key, value)| keep(key, value));
-    }
 }
 
 impl IntoIterator for Map {
@@ -240,6 +277,8 @@ impl IntoIterator for Map {
 
 impl FromIterator<(Box<str>, Node)> for Map {
     fn from_iter<I: IntoIterator<Item = (Box<str>, Node)>>(members: I) -> Map {
-        Map { entries: members.into_iter().collect() }
+        Map {
+            entries: members.into_iter().collect(),
+        }
     }
 }

@@ -1,0 +1,34 @@
+//! `commonAnnotations`.
+
+use super::of_object;
+use crate::fieldspec::{self, FieldSpec, Make};
+use crate::resource::Resource;
+use std::collections::BTreeMap;
+
+/// Sets each annotation at each place.
+pub(super) fn apply(
+    resources: &mut [Resource],
+    annotations: &BTreeMap<String, String>,
+    specs: &[FieldSpec],
+) -> Result<(), String> {
+    set_everywhere(resources, annotations, specs)
+}
+
+/// Sets members of mappings, as labels and annotations are.
+pub(super) fn set_everywhere(
+    resources: &mut [Resource],
+    members: &BTreeMap<String, String>,
+    specs: &[FieldSpec],
+) -> Result<(), String> {
+    for resource in resources {
+        for (key, text) in members {
+            for spec in specs {
+                fieldspec::apply(&mut resource.node, spec, Make::Map, &mut |node| {
+                    fieldspec::set_member(node, key, text)
+                })
+                .map_err(|cause| of_object(resource, &cause))?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,328 @@
+//! `replacements`: a value is read from one object, cut if asked to, and written to places in others.
+//!
+//! The rules are those of `filters/replacement` in kustomize. A scalar that is overwritten keeps its type: the text `8080`
+//! put into a number is a number. A path may lead on into JSON that stands in a text field.
+
+use super::hash::go_json;
+use super::of_object;
+use crate::id::Id;
+use crate::kustomization::{FieldOptions, Replacement, ReplacementTarget, SourceSelector};
+use crate::path::{self, Create};
+use crate::resource::Resource;
+use crate::select::{Matcher, Selector};
+use crate::yaml::{self, Dialect, Node, json as convert};
+use serde_json::Value;
+
+const DEFAULT_PATH: &str = "metadata.name";
+
+/// Does all replacements in their order.
+pub(super) fn apply(
+    resources: &mut [Resource],
+    replacements: &[Replacement],
+) -> Result<(), String> {
+    for (at, replacement) in replacements.iter().enumerate() {
+        one(resources, replacement).map_err(|cause| match replacement.field.as_str() {
+            "" => format!("replacement {}: {cause}", at + 1),
+            field => format!("{field}: {cause}"),
+        })?;
+    }
+    Ok(())
+}
+
+fn one(resources: &mut [Resource], replacement: &Replacement) -> Result<(), String> {
+    let value = match (&replacement.source, &replacement.source_value) {
+        (Some(_), Some(_)) => return Err("source and sourceValue exclude each other".to_owned()),
+        (None, None) => return Err("a source and at least one target are needed".to_owned()),
+        _ if replacement.targets.is_empty() => {
+            return Err("a source and at least one target are needed".to_owned());
+        }
+        (None, Some(text)) => Node::plain(text.as_str()),
+        (Some(source), None) => source_value(resources, source)?,
+    };
+    replacement
+        .targets
+        .iter()
+        .try_for_each(|target| write(resources, &value, target))
+}
+
+/// The names under which selectors know an object, today's first. Whether the kind is cluster-scoped plays no part.
+fn ids(resource: &Resource) -> Vec<Id> {
+    let current = Id {
+        cluster_scoped: false,
+        ..resource.id()
+    };
+    std::iter::once(current)
+        .chain(resource.previous_ids())
+        .collect()
+}
+
+fn source_value(resources: &[Resource], source: &SourceSelector) -> Result<Node, String> {
+    let mut found = resources
+        .iter()
+        .filter(|resource| ids(resource).iter().any(|id| id.is_selected_by(&source.id)));
+    let resource = match (found.next(), found.next()) {
+        (Some(resource), None) => resource,
+        (None, _) => return Err(format!("source: nothing is selected by {}", source.id)),
+        (Some(first), Some(second)) => {
+            return Err(format!(
+                "source: {} selects {} and {}; name one",
+                source.id,
+                first.id(),
+                second.id()
+            ));
+        }
+    };
+    let field_path = if source.field_path.is_empty() {
+        DEFAULT_PATH
+    } else {
+        &source.field_path
+    };
+    let value = path::lookup(&resource.node, &path::split(field_path))
+        .map_err(|cause| of_object(resource, &cause))?;
+    let value = value.filter(|node| match node {
+        Node::Scalar(_) => !node.is_null(),
+        other => !other.is_empty(),
+    });
+    let Some(value) = value else {
+        return Err(of_object(
+            resource,
+            &format!("source: there is no field {field_path}, or it is empty"),
+        ));
+    };
+    cut(value, source.options.as_ref())
+}
+
+/// The part of a text between delimiters.
+fn cut(value: &Node, options: Option<&FieldOptions>) -> Result<Node, String> {
+    let Some(options) = options.filter(|options| !options.delimiter.is_empty()) else {
+        return Ok(value.clone());
+    };
+    let Node::Scalar(scalar) = value else {
+        return Err("source: only a scalar can be cut by a delimiter".to_owned());
+    };
+    let parts: Vec<&str> = scalar.text.split(options.delimiter.as_str()).collect();
+    let part = usize::try_from(options.index)
+        .ok()
+        .and_then(|index| parts.get(index));
+    let Some(part) = part else {
+        return Err(format!(
+            "source: options.index {} is outside the {} parts of the value",
+            options.index,
+            parts.len()
+        ));
+    };
+    let mut scalar = scalar.clone();
+    scalar.text = (*part).into();
+    Ok(Node::Scalar(scalar))
+}
+
+fn write(
+    resources: &mut [Resource],
+    value: &Node,
+    target: &ReplacementTarget,
+) -> Result<(), String> {
+    let Some(select) = &target.select else {
+        return Err("targets: select is missing".to_owned());
+    };
+    let matcher = Matcher::new(select)?;
+    let rejects = target
+        .reject
+        .iter()
+        .map(|reject| Ok((reject, Matcher::new(reject)?)))
+        .collect::<Result<Vec<_>, String>>()?;
+    let default = [DEFAULT_PATH.to_owned()];
+    let paths = if target.field_paths.is_empty() {
+        &default[..]
+    } else {
+        &target.field_paths
+    };
+    for resource in resources.iter_mut() {
+        let ids = ids(resource);
+        if !matcher.fits_labels(&resource.node)
+            || rejects
+                .iter()
+                .any(|(reject, matcher)| is_rejected(resource, &ids, reject, matcher))
+            || !ids.iter().any(|id| matcher.fits_id(id))
+        {
+            continue;
+        }
+        for path in paths {
+            into_field(&mut resource.node, path, value, target.options.as_ref())
+                .map_err(|cause| of_object(resource, &format!("targets: {path}: {cause}")))?;
+        }
+    }
+    Ok(())
+}
+
+/// Labels and annotations reject on their own, and so do names.
+fn is_rejected(resource: &Resource, ids: &[Id], reject: &Selector, matcher: &Matcher) -> bool {
+    let by_labels = !reject.labels.is_empty() || !reject.annotations.is_empty();
+    (by_labels && matcher.fits_labels(&resource.node))
+        || (reject.id != Id::default() && ids.iter().any(|id| matcher.fits_id(id)))
+}
+
+fn into_field(
+    node: &mut Node,
+    path: &str,
+    value: &Node,
+    options: Option<&FieldOptions>,
+) -> Result<(), String> {
+    let create = match options {
+        Some(options) if options.create => Create::like(value),
+        _ => Create::No,
+    };
+    let parts = path::split(path);
+    if into_embedded(node, &parts, value, create).is_ok() {
+        return Ok(());
+    }
+    match path::visit(node, &parts, create, &mut |field| {
+        put(field, value, options)
+    })? {
+        0 if create == Create::No => {
+            Err("there is no such field; set options.create to make it".to_owned())
+        }
+        0 => Err("the field cannot be made".to_owned()),
+        _ => Ok(()),
+    }
+}
+
+/// Overwrites a field, or one part of its text.
+fn put(field: &mut Node, value: &Node, options: Option<&FieldOptions>) -> Result<(), String> {
+    let mut value = value.clone();
+    if let Some(options) = options.filter(|options| !options.delimiter.is_empty()) {
+        let Node::Scalar(scalar) = field else {
+            return Err("only a scalar can be cut by a delimiter".to_owned());
+        };
+        let new = if value.is_null() {
+            ""
+        } else {
+            value.as_text().unwrap_or_default()
+        };
+        let mut parts: Vec<&str> = scalar.text.split(options.delimiter.as_str()).collect();
+        match usize::try_from(options.index) {
+            Err(_) => parts.insert(0, new),
+            Ok(index) if index < parts.len() => parts[index] = new,
+            Ok(_) => parts.push(new),
+        }
+        let joined = parts.join(&options.delimiter);
+        if let Node::Scalar(value) = &mut value {
+            value.text = joined.into();
+        }
+    }
+    match field {
+        Node::Scalar(scalar) => {
+            overwrite(scalar, value.as_text().unwrap_or_default());
+            Ok(())
+        }
+        other => {
+            *other = value;
+            Ok(())
+        }
+    }
+}
+
+/// Only the text changes; a field that was just made takes the type of the text.
+fn overwrite(scalar: &mut yaml::Scalar, text: &str) {
+    let is_new = scalar.tag == yaml::Tag::Null && scalar.text.is_empty() && !scalar.quoted;
+    if is_new {
+        scalar.retext(text);
+    } else {
+        scalar.text = text.into();
+    }
+}
+
+/// Writes into YAML or JSON that stands in a text field on the way. An error only says that this is not such a path.
+fn into_embedded(
+    node: &mut Node,
+    parts: &[String],
+    value: &Node,
+    create: Create,
+) -> Result<(), String> {
+    let outer = (1..parts.len()).find(|count| {
+        matches!(path::lookup(node, &parts[..*count]), Ok(Some(Node::Scalar(scalar)))
+            if yaml::trees("value", scalar.text.as_bytes(), Dialect::Kustomize).is_ok())
+    });
+    let Some(outer) = outer else {
+        return Err("no text on the way".to_owned());
+    };
+    let Some(Node::Scalar(scalar)) = path::lookup_mut(node, &parts[..outer]) else {
+        return Err("no text on the way".to_owned());
+    };
+    let mut trees = yaml::trees("value", scalar.text.as_bytes(), Dialect::Kustomize)
+        .map_err(|error| error.to_string())?;
+    let Some(tree) = trees.first_mut() else {
+        return Err("the text is empty".to_owned());
+    };
+    let count = path::visit(
+        &mut tree.root,
+        &parts[outer..],
+        create,
+        &mut |field| match (field, value) {
+            (Node::Scalar(field), value) => {
+                overwrite(field, value.as_text().unwrap_or_default());
+                Ok(())
+            }
+            (field, value) => {
+                *field = value.clone();
+                Ok(())
+            }
+        },
+    )?;
+    if count == 0 {
+        return Err("no such field in the text".to_owned());
+    }
+    let json = convert::to_value(&tree.root).map_err(|fault| fault.to_string())?;
+    scalar.text = embedded_text(&json, &scalar.text).into();
+    Ok(())
+}
+
+/// JSON stays JSON, indented if it was; anything else becomes YAML.
+fn embedded_text(value: &Value, old: &str) -> String {
+    if !old.trim_start().starts_with(['{', '[']) {
+        return yaml::to_yaml(value).trim().to_owned();
+    }
+    let mut out = String::new();
+    if old.contains('\n') && old.contains("  ") {
+        indented(&mut out, value, 0);
+    } else {
+        go_json(&mut out, value);
+    }
+    out
+}
+
+/// Go's `json.MarshalIndent` with two spaces.
+fn indented(out: &mut String, value: &Value, depth: usize) {
+    let line = |out: &mut String, depth: usize| {
+        out.push('\n');
+        out.extend(std::iter::repeat_n("  ", depth));
+    };
+    match value {
+        Value::Array(items) if !items.is_empty() => {
+            out.push('[');
+            for (at, item) in items.iter().enumerate() {
+                if at > 0 {
+                    out.push(',');
+                }
+                line(out, depth + 1);
+                indented(out, item, depth + 1);
+            }
+            line(out, depth);
+            out.push(']');
+        }
+        Value::Object(members) if !members.is_empty() => {
+            out.push('{');
+            for (at, (key, value)) in members.iter().enumerate() {
+                if at > 0 {
+                    out.push(',');
+                }
+                line(out, depth + 1);
+                go_json(out, &Value::String(key.clone()));
+                out.push_str(": ");
+                indented(out, value, depth + 1);
+            }
+            line(out, depth);
+            out.push('}');
+        }
+        other => go_json(out, other),
+    }
+}
