@@ -8,9 +8,10 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use serde_json::Value;
 use wickie_model::{
-    ConditionStatus, Digest, Gvk, Inventory, Manifest, ObjectId, Resource, ResourceKind, ResourceName, condition_type,
-    reason,
+    ConditionStatus, Digest, Entry, Gvk, Inventory, Manifest, ObjectId, Resource, ResourceKind, ResourceName,
+    condition_type, reason,
 };
 use wickie_plan::cycle::{self, Cause, Effect, Hold, Moment, Pace, backoff};
 use wickie_plan::{DeletionPolicy, Mode, Policy};
@@ -20,7 +21,7 @@ use super::run::{self, BuildKey, Job, Report, RunError, Wanted};
 use super::{Drive, Event};
 use crate::cluster::{ApiError, Cluster, Kind};
 use crate::config::{Declared, Invalid, Kustomization};
-use crate::store::Origin;
+use crate::store::{InventoryChange, Origin};
 
 pub(super) use health::Foreign;
 
@@ -169,8 +170,11 @@ impl Drive {
         let name = &declared.resource.name;
         let suspended = self.is_suspended(declared);
         let read = Kustomization::new(declared, &self.node);
-        let state =
-            self.kustomizations.entry(name.clone()).or_insert_with(|| KustomizationState::remembered(Inventory::new()));
+        if !self.kustomizations.contains_key(name) {
+            let inventory = self.inventory_in_status(declared);
+            self.kustomizations.insert(name.clone(), KustomizationState::remembered(inventory));
+        }
+        let Some(state) = self.kustomizations.get_mut(name) else { return };
         state.suspended = suspended;
         state.digest = Some(declared.digest());
         if declared.deleting {
@@ -189,6 +193,28 @@ impl Drive {
             }
             Err(invalid) => self.kustomization_invalid(name, &invalid),
         }
+    }
+
+    /// The inventory that stands in an object's status, where our own store knows nothing of it: the store was lost, or
+    /// Flux has applied it before. Each entry may or may not be in the cluster; the next run finds out.
+    fn inventory_in_status(&mut self, declared: &Declared) -> Inventory {
+        let entries = declared.status.pointer("/inventory/entries").and_then(Value::as_array);
+        let text = |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
+        let inventory: Inventory = entries
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| {
+                Some((ObjectId::from_inventory_key(&text(entry, "id")?)?, Entry::planned(text(entry, "v")?)))
+            })
+            .collect();
+        if !inventory.is_empty() {
+            let name = &declared.resource.name;
+            tracing::info!(kustomization = %name, objects = inventory.len(), "its inventory is taken from its status");
+            self.shared.claims.borrow_mut().have(name, inventory.keys());
+            let put = inventory.clone().into_iter().collect();
+            self.batch.inventory.push(InventoryChange { owner: name.clone(), put, struck: Vec::new() });
+        }
+        inventory
     }
 
     fn kustomization_invalid(&mut self, name: &ResourceName, invalid: &Invalid) {
@@ -244,11 +270,9 @@ impl Drive {
         }
         match self.sources.get(&spec.source) {
             None => return Some(Hold::Source(format!("GitRepository {} is not declared", spec.source))),
-            Some(source) if source.spec().is_none() => {
-                return Some(Hold::Source(format!("GitRepository {} cannot be used; see its status", spec.source)));
-            }
-            Some(source) if source.revision().is_none() => {
-                return Some(Hold::Source(format!("GitRepository {} has no verified snapshot yet", spec.source)));
+            Some(source) if source.spec().is_none() || source.revision().is_none() => {
+                let why = format!("GitRepository {} has no verified snapshot yet; see its status", spec.source);
+                return Some(Hold::Source(why));
             }
             Some(_) => {}
         }

@@ -324,6 +324,7 @@ impl Drive {
             }
         });
         if let Some(snapshot) = new {
+            self.collect();
             let by = snapshot.signer().map_or("not signed".to_owned(), |signer| format!("signed: {signer}"));
             let message = format!("stored artifact for revision '{revision}' ({by})");
             self.say(
@@ -342,6 +343,19 @@ impl Drive {
         } else if recovered {
             self.ask_followers(name, Cause::Dependency);
         }
+    }
+
+    /// Clears away what no snapshot needs any more.
+    fn collect(&self) {
+        let git = self.shared.git.clone();
+        tokio::task::spawn_local(async move {
+            if let Err(error) = git.collect().await {
+                tracing::warn!(
+                    error = chain(&error),
+                    "old Git objects could not be cleared away; it is tried again with the next snapshot"
+                );
+            }
+        });
     }
 
     /// Says once that a source fails, and why. What was accepted before stays enforced.

@@ -7,3 +7,4 @@ mod frugal;
 mod main_job;
 mod neighbours;
 mod node;
+mod objects;
