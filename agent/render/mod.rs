@@ -123,7 +123,10 @@ pub fn build_plain(kustomization: &Kustomization, files: &Files) -> Result<Built
                     add(&mut built, &mut origins, kustomization, document.value, &origin);
                 }
             }
-            Err(error) => built.broken.push(Broken { file: file.clone(), why: error.to_string() }),
+            Err(error) => {
+                let place = format!("{}:{}:{}", error.file, error.line, error.column);
+                built.broken.push(Broken { file: place, why: error.fault.to_string() });
+            }
         }
     }
     Ok(built)

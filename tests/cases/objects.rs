@@ -154,7 +154,7 @@ async fn marks_on_an_object_are_followed() {
     let maps = maps(&fleet, &client);
     let marked = |name: &str, value: &str, mark: &str| {
         wickie_testbench::fleet::config_map(&fleet.namespace, name, value)
-            .replace("data:", &format!("  annotations: {{kustomize.toolkit.fluxcd.io/{mark}}}\ndata:"))
+            .replace("\ndata:", &format!("\n  annotations: {{kustomize.toolkit.fluxcd.io/{mark}}}\ndata:"))
     };
     let write = |value: &str| {
         fleet.repo.write("kept.yaml", &marked("kept", value, "prune: disabled")).unwrap();
