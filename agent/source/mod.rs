@@ -19,6 +19,8 @@ mod breaker;
 mod delta;
 mod error;
 mod fetch;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod http;
 mod ignore;
 mod object;

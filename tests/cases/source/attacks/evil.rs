@@ -58,27 +58,25 @@ impl Evil {
     }
 }
 
+/// Answers one request, and closes the connection.
 async fn serve(mut stream: TcpStream, answers: Arc<Mutex<VecDeque<Answer>>>) {
-    while let Some(greeting) = request(&mut stream).await {
-        let answer = match greeting {
-            true => Some(Answer::from(hello())),
-            false => answers.lock().unwrap().pop_front(),
-        };
-        let Some(answer) = answer else { return };
-        let kind = if greeting { "advertisement" } else { "result" };
-        let head = format!(
-            "HTTP/1.1 200 OK\r\ncontent-type: application/x-git-upload-pack-{kind}\r\nconnection: close\r\n\r\n"
-        );
-        let _ = stream.write_all(head.as_bytes()).await;
-        let _ = stream.write_all(&answer.bytes).await;
-        while !answer.endlessly.is_empty() {
-            if stream.write_all(&answer.endlessly).await.is_err() {
-                return;
-            }
+    let Some(greeting) = request(&mut stream).await else { return };
+    let answer = match greeting {
+        true => Some(Answer::from(hello())),
+        false => answers.lock().unwrap().pop_front(),
+    };
+    let Some(answer) = answer else { return };
+    let kind = if greeting { "advertisement" } else { "result" };
+    let head =
+        format!("HTTP/1.1 200 OK\r\ncontent-type: application/x-git-upload-pack-{kind}\r\nconnection: close\r\n\r\n");
+    let _ = stream.write_all(head.as_bytes()).await;
+    let _ = stream.write_all(&answer.bytes).await;
+    while !answer.endlessly.is_empty() {
+        if stream.write_all(&answer.endlessly).await.is_err() {
+            return;
         }
-        let _ = stream.shutdown().await;
-        return;
     }
+    let _ = stream.shutdown().await;
 }
 
 /// Reads a request to its end; whether it asked for the greeting.
