@@ -60,11 +60,7 @@ const MARKER: &str = "internal.config.kubernetes.io/previousNames";
 impl Resource {
     /// An object as it was read.
     pub(crate) fn new(node: Node, source: Source) -> Resource {
-        Resource {
-            node,
-            memory: Memory::default(),
-            source,
-        }
+        Resource { node, memory: Memory::default(), source }
     }
 
     /// Its present name.
@@ -98,11 +94,7 @@ impl Resource {
     pub(crate) fn store_name(&mut self) {
         let id = self.id();
         let namespace = id.effective_namespace().to_owned();
-        self.memory.previous.push(Previous {
-            name: id.name,
-            namespace,
-            kind: id.gvk.kind,
-        });
+        self.memory.previous.push(Previous { name: id.name, namespace, kind: id.gvk.kind });
     }
 
     /// Nothing is left of it.
@@ -156,14 +148,7 @@ impl Resource {
     pub(crate) fn meta_texts(&self, key: &str) -> Vec<(String, String)> {
         let map = self.node.at(&["metadata", key]).and_then(Node::as_map);
         let texts = map.into_iter().flat_map(Map::iter);
-        texts
-            .map(|(key, value)| {
-                (
-                    key.to_owned(),
-                    value.as_text().unwrap_or_default().to_owned(),
-                )
-            })
-            .collect()
+        texts.map(|(key, value)| (key.to_owned(), value.as_text().unwrap_or_default().to_owned())).collect()
     }
 
     /// Replaces `metadata.labels` or `metadata.annotations`; an empty set removes the member.
@@ -174,9 +159,7 @@ impl Resource {
         };
         metadata.remove(key);
         if !texts.is_empty() {
-            let members = texts
-                .into_iter()
-                .map(|(key, text)| (key.into(), Node::text(text)));
+            let members = texts.into_iter().map(|(key, text)| (key.into(), Node::text(text)));
             metadata.push(key, Node::Map(members.collect()));
         }
     }
@@ -194,25 +177,16 @@ impl Resource {
         if self.memory.previous.is_empty() && !self.memory.needs_hash {
             return patch(self);
         }
-        if let Some(annotations) = self
-            .metadata()
-            .and_then(|metadata| metadata.map_at("annotations"))
-        {
+        if let Some(annotations) = self.metadata().and_then(|metadata| metadata.map_at("annotations")) {
             annotations.insert(MARKER, Node::text(""));
         }
         patch(self)?;
         if self.is_empty() {
             return Ok(());
         }
-        let annotations = self
-            .node
-            .at_mut(&["metadata", "annotations"])
-            .and_then(Node::as_map_mut);
+        let annotations = self.node.at_mut(&["metadata", "annotations"]).and_then(Node::as_map_mut);
         if annotations.is_none_or(|annotations| annotations.remove(MARKER).is_none()) {
-            self.memory = Memory {
-                origin: self.memory.origin.take(),
-                ..Memory::default()
-            };
+            self.memory = Memory { origin: self.memory.origin.take(), ..Memory::default() };
         }
         self.drop_empty_annotations();
         Ok(())
@@ -220,10 +194,7 @@ impl Resource {
 
     fn drop_empty_annotations(&mut self) {
         if let Some(metadata) = self.node.at_mut(&["metadata"]).and_then(Node::as_map_mut)
-            && metadata
-                .get("annotations")
-                .and_then(Node::as_map)
-                .is_some_and(Map::is_empty)
+            && metadata.get("annotations").and_then(Node::as_map).is_some_and(Map::is_empty)
         {
             metadata.remove("annotations");
         }

@@ -18,11 +18,7 @@ pub(crate) enum Patch {
     /// `patchesStrategicMerge`.
     Legacy(Vec<Resource>),
     /// A JSON patch; only those in `patches` let references follow a name they change.
-    Json {
-        operations: Vec<patch::json::Operation>,
-        target: Selector,
-        tracks_names: bool,
-    },
+    Json { operations: Vec<patch::json::Operation>, target: Selector, tracks_names: bool },
 }
 
 impl Patch {
@@ -31,22 +27,13 @@ impl Patch {
         match self {
             Patch::Named(_) | Patch::Selected(..) => "PatchTransformer",
             Patch::Legacy(_) => "PatchStrategicMergeTransformer",
-            Patch::Json {
-                tracks_names: true, ..
-            } => "PatchTransformer",
-            Patch::Json {
-                tracks_names: false,
-                ..
-            } => "PatchJson6902Transformer",
+            Patch::Json { tracks_names: true, .. } => "PatchTransformer",
+            Patch::Json { tracks_names: false, .. } => "PatchJson6902Transformer",
         }
     }
 
     /// Applies it.
-    pub(crate) fn apply(
-        &self,
-        resources: &mut Vec<Resource>,
-        schema: &Schema,
-    ) -> Result<(), String> {
+    pub(crate) fn apply(&self, resources: &mut Vec<Resource>, schema: &Schema) -> Result<(), String> {
         match self {
             Patch::Named(patches) => {
                 for patch in patches {
@@ -64,26 +51,16 @@ impl Patch {
             }
             Patch::Selected(patch, target) => {
                 let matcher = Matcher::new(target)?;
-                let chosen: Vec<usize> = (0..resources.len())
-                    .filter(|at| matcher.selects(&resources[*at]))
-                    .collect();
+                let chosen: Vec<usize> = (0..resources.len()).filter(|at| matcher.selects(&resources[*at])).collect();
                 merge_selected(resources, &chosen, patch, schema)
             }
-            Patch::Json {
-                operations,
-                target,
-                tracks_names,
-            } => {
+            Patch::Json { operations, target, tracks_names } => {
                 let matcher = Matcher::new(target)?;
-                for resource in resources
-                    .iter_mut()
-                    .filter(|resource| matcher.selects(resource))
-                {
+                for resource in resources.iter_mut().filter(|resource| matcher.selects(resource)) {
                     if *tracks_names {
                         resource.store_name();
                     }
-                    patch::json::apply(&mut resource.node, operations)
-                        .map_err(|cause| of_object(resource, &cause))?;
+                    patch::json::apply(&mut resource.node, operations).map_err(|cause| of_object(resource, &cause))?;
                     let annotations = resource.meta_texts("annotations");
                     resource.set_meta_texts("annotations", annotations);
                 }
@@ -95,17 +72,14 @@ impl Patch {
 
 /// The one object that has or had this name.
 fn target_of(resources: &[Resource], id: &Id) -> Result<usize, String> {
-    let mut found = (0..resources.len()).filter(|at| {
-        !resources[*at].is_empty() && resources[*at].all_ids().any(|other| id.is_same(&other))
-    });
+    let mut found = (0..resources.len())
+        .filter(|at| !resources[*at].is_empty() && resources[*at].all_ids().any(|other| id.is_same(&other)));
     match (found.next(), found.next()) {
         (Some(at), None) => Ok(at),
         (None, _) => Err(format!(
             "there is no {id} to patch; check kind, apiVersion, name and namespace, or give the patch a target"
         )),
-        (Some(_), Some(_)) => Err(format!(
-            "more than one object is or was {id}; give the patch a target"
-        )),
+        (Some(_), Some(_)) => Err(format!("more than one object is or was {id}; give the patch a target")),
     }
 }
 
@@ -176,9 +150,9 @@ pub(crate) fn read(file: &str, text: &str) -> Result<Text, String> {
     match (strategic, read_json(text)) {
         (Ok(patches), _) => Ok(Text::Strategic(patches)),
         (Err(_), Ok(operations)) => Ok(Text::Json(operations)),
-        (Err(error), Err(cause)) => Err(format!(
-            "neither a strategic merge patch ({error}) nor a JSON patch ({cause})"
-        )),
+        (Err(error), Err(cause)) => {
+            Err(format!("neither a strategic merge patch ({error}) nor a JSON patch ({cause})"))
+        }
     }
 }
 

@@ -21,11 +21,7 @@ pub(crate) struct Budget {
 }
 
 /// Well above any manifest seen in the wild (a bundle of every Prometheus CRD is 300,000 nodes).
-const BUDGET: Budget = Budget {
-    nodes: 2_000_000,
-    alias_nodes: 400_000,
-    alias_bytes: 32 << 20,
-};
+const BUDGET: Budget = Budget { nodes: 2_000_000, alias_nodes: 400_000, alias_bytes: 32 << 20 };
 
 /// A document with its place in the file.
 #[derive(Debug)]
@@ -106,11 +102,7 @@ impl<'t> Composer<'t, '_> {
                     let line = span.start.line();
                     let root = self.node(event, span)?;
                     if !root.is_null() {
-                        trees.push(Tree {
-                            index: self.document,
-                            line,
-                            root,
-                        });
+                        trees.push(Tree { index: self.document, line, root });
                     }
                 }
                 Event::DocumentEnd => self.document += 1,
@@ -154,10 +146,7 @@ impl<'t> Composer<'t, '_> {
                 Ok(self.anchored(anchor, Node::Map(map)))
             }
             Event::Alias(anchor) => self.alias(anchor, span.start),
-            _ => Err(self.fault(
-                span.start,
-                Fault::Syntax("a value was expected here".to_owned()),
-            )),
+            _ => Err(self.fault(span.start, Fault::Syntax("a value was expected here".to_owned()))),
         }
     }
 
@@ -173,10 +162,8 @@ impl<'t> Composer<'t, '_> {
         let Some((node, weight)) = self.anchors.get(&anchor) else {
             return Err(self.fault(at, Fault::Recursive));
         };
-        let left = (
-            self.budget.alias_nodes.checked_sub(weight.nodes),
-            self.budget.alias_bytes.checked_sub(weight.bytes),
-        );
+        let left =
+            (self.budget.alias_nodes.checked_sub(weight.nodes), self.budget.alias_bytes.checked_sub(weight.bytes));
         let (Some(nodes), Some(bytes)) = left else {
             return Err(self.fault(at, Fault::Bomb));
         };
@@ -184,22 +171,8 @@ impl<'t> Composer<'t, '_> {
         Ok(node.clone())
     }
 
-    fn scalar(
-        &self,
-        text: &str,
-        style: ScalarStyle,
-        tag: Option<&str>,
-        at: Marker,
-    ) -> Result<Scalar, YamlError> {
-        let wrong = |tag: &str| {
-            self.fault(
-                at,
-                Fault::Tag {
-                    tag: tag.to_owned(),
-                    text: text.to_owned(),
-                },
-            )
-        };
+    fn scalar(&self, text: &str, style: ScalarStyle, tag: Option<&str>, at: Marker) -> Result<Scalar, YamlError> {
+        let wrong = |tag: &str| self.fault(at, Fault::Tag { tag: tag.to_owned(), text: text.to_owned() });
         let tag = match tag {
             None if style == ScalarStyle::Plain => tag_of(&resolve(text, self.dialect)),
             None | Some("!" | "!!str") => Tag::Str,
@@ -224,11 +197,7 @@ impl<'t> Composer<'t, '_> {
                 }
             }
         };
-        Ok(Scalar {
-            tag,
-            quoted: style != ScalarStyle::Plain,
-            text: normal(tag, text, self.dialect),
-        })
+        Ok(Scalar { tag, quoted: style != ScalarStyle::Plain, text: normal(tag, text, self.dialect) })
     }
 
     fn sequence(&mut self) -> Result<Vec<Node>, YamlError> {
@@ -298,15 +267,10 @@ impl<'t> Composer<'t, '_> {
             return Ok(None);
         }
         match self.node(event, Span::empty(at))? {
-            Node::Scalar(Scalar {
-                tag: Tag::Str,
-                text,
-                ..
-            }) => Ok(Some(text)),
-            Node::Scalar(scalar) => self
-                .key_text(&scalar)
-                .map(Some)
-                .ok_or_else(|| self.fault(at, Fault::Key(scalar.text.into()))),
+            Node::Scalar(Scalar { tag: Tag::Str, text, .. }) => Ok(Some(text)),
+            Node::Scalar(scalar) => {
+                self.key_text(&scalar).map(Some).ok_or_else(|| self.fault(at, Fault::Key(scalar.text.into())))
+            }
             _ => Err(self.fault(at, Fault::Key("a collection".to_owned()))),
         }
     }
@@ -379,16 +343,10 @@ fn weigh(node: &Node) -> Weight {
         total.bytes += weight.bytes;
     };
     match node {
-        Node::Scalar(scalar) => add(Weight {
-            nodes: 0,
-            bytes: scalar.text.len(),
-        }),
+        Node::Scalar(scalar) => add(Weight { nodes: 0, bytes: scalar.text.len() }),
         Node::Seq(items) => items.iter().for_each(|item| add(weigh(item))),
         Node::Map(map) => map.iter().for_each(|(key, value)| {
-            add(Weight {
-                nodes: 0,
-                bytes: key.len(),
-            });
+            add(Weight { nodes: 0, bytes: key.len() });
             add(weigh(value));
         }),
     }

@@ -12,9 +12,7 @@ pub(crate) fn to_value(node: &Node) -> Result<Value, Fault> {
         Node::Scalar(scalar) => scalar_value(scalar)?,
         Node::Seq(items) => Value::Array(items.iter().map(to_value).collect::<Result<_, _>>()?),
         Node::Map(map) => Value::Object(
-            map.iter()
-                .map(|(key, value)| Ok((key.to_owned(), to_value(value)?)))
-                .collect::<Result<_, Fault>>()?,
+            map.iter().map(|(key, value)| Ok((key.to_owned(), to_value(value)?))).collect::<Result<_, Fault>>()?,
         ),
     })
 }
@@ -22,10 +20,7 @@ pub(crate) fn to_value(node: &Node) -> Result<Value, Fault> {
 /// A tag that no longer fits its text is an error, as it is for kustomize when it prints an object: a replacement
 /// may have put a word into what was a number.
 fn scalar_value(scalar: &Scalar) -> Result<Value, Fault> {
-    let wrong = |tag: &str| Fault::Tag {
-        tag: tag.to_owned(),
-        text: scalar.text.as_ref().into(),
-    };
+    let wrong = |tag: &str| Fault::Tag { tag: tag.to_owned(), text: scalar.text.as_ref().into() };
     let resolved = match scalar.tag {
         Tag::Str => return Ok(Value::String(scalar.text.as_ref().into())),
         Tag::Null => {
@@ -44,12 +39,10 @@ fn scalar_value(scalar: &Scalar) -> Result<Value, Fault> {
             number::to_json(value).ok_or_else(|| Fault::NotJson(scalar.text.as_ref().into()))
         }
         #[allow(clippy::cast_precision_loss)] // `!!float 3` asks for it
-        (Tag::Float, Resolved::Int(value)) => {
-            number::to_json(value as f64).ok_or_else(|| wrong("!!float"))
+        (Tag::Float, Resolved::Int(value)) => number::to_json(value as f64).ok_or_else(|| wrong("!!float")),
+        (Tag::Timestamp, Resolved::Timestamp) => {
+            super::timestamp::parse(&scalar.text).map(Value::String).ok_or_else(|| wrong("!!timestamp"))
         }
-        (Tag::Timestamp, Resolved::Timestamp) => super::timestamp::parse(&scalar.text)
-            .map(Value::String)
-            .ok_or_else(|| wrong("!!timestamp")),
         (Tag::Bool, _) => Err(wrong("!!bool")),
         (Tag::Int, _) => Err(wrong("!!int")),
         (Tag::Float, _) => Err(wrong("!!float")),
@@ -68,26 +61,15 @@ pub(crate) fn from_value(value: &Value) -> Node {
         },
         Value::String(text) => {
             let quoted = super::scalar::plain_tag(text) != Tag::Str;
-            Node::Scalar(Scalar {
-                tag: Tag::Str,
-                quoted,
-                text: text.as_str().into(),
-            })
+            Node::Scalar(Scalar { tag: Tag::Str, quoted, text: text.as_str().into() })
         }
         Value::Array(items) => Node::Seq(items.iter().map(from_value).collect()),
-        Value::Object(members) => Node::Map(
-            members
-                .iter()
-                .map(|(key, value)| (key.as_str().into(), from_value(value)))
-                .collect::<Map>(),
-        ),
+        Value::Object(members) => {
+            Node::Map(members.iter().map(|(key, value)| (key.as_str().into(), from_value(value))).collect::<Map>())
+        }
     }
 }
 
 fn plain(tag: Tag, text: String) -> Node {
-    Node::Scalar(Scalar {
-        tag,
-        quoted: false,
-        text: text.into(),
-    })
+    Node::Scalar(Scalar { tag, quoted: false, text: text.into() })
 }

@@ -59,21 +59,13 @@ pub(crate) struct Map {
 impl Scalar {
     /// Text that is text, whatever it looks like.
     pub(crate) fn text(text: impl Into<Box<str>>) -> Scalar {
-        Scalar {
-            tag: Tag::Str,
-            quoted: false,
-            text: text.into(),
-        }
+        Scalar { tag: Tag::Str, quoted: false, text: text.into() }
     }
 
     /// Text as it would be read from a file without quotes.
     pub(crate) fn plain(text: impl Into<Box<str>>) -> Scalar {
         let text = text.into();
-        Scalar {
-            tag: super::scalar::plain_tag(&text),
-            quoted: false,
-            text,
-        }
+        Scalar { tag: super::scalar::plain_tag(&text), quoted: false, text }
     }
 }
 
@@ -81,11 +73,7 @@ impl Scalar {
     /// Overwrites the text and lets the new text say what it is, unless the old one stood in quotes. This is how
     /// kustomize sets names and images.
     pub(crate) fn retext(&mut self, text: &str) {
-        self.tag = if self.quoted {
-            Tag::Str
-        } else {
-            super::scalar::plain_tag(text)
-        };
+        self.tag = if self.quoted { Tag::Str } else { super::scalar::plain_tag(text) };
         self.text = text.into();
     }
 }
@@ -103,11 +91,7 @@ impl Node {
 
     /// An explicit null.
     pub(crate) fn null() -> Node {
-        Node::Scalar(Scalar {
-            tag: Tag::Null,
-            quoted: false,
-            text: "null".into(),
-        })
+        Node::Scalar(Scalar { tag: Tag::Null, quoted: false, text: "null".into() })
     }
 
     /// Whether this is a null scalar.
@@ -186,8 +170,7 @@ impl Node {
 
     /// The value at the end of `path`, through mappings only.
     pub(crate) fn at_mut(&mut self, path: &[&str]) -> Option<&mut Node> {
-        path.iter()
-            .try_fold(self, |node, key| node.as_map_mut()?.get_mut(key))
+        path.iter().try_fold(self, |node, key| node.as_map_mut()?.get_mut(key))
     }
 }
 
@@ -209,18 +192,12 @@ impl Map {
 
     /// The value under `key`.
     pub(crate) fn get(&self, key: &str) -> Option<&Node> {
-        self.entries
-            .iter()
-            .find(|(name, _)| &**name == key)
-            .map(|(_, value)| value)
+        self.entries.iter().find(|(name, _)| &**name == key).map(|(_, value)| value)
     }
 
     /// The value under `key`.
     pub(crate) fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
-        self.entries
-            .iter_mut()
-            .find(|(name, _)| &**name == key)
-            .map(|(_, value)| value)
+        self.entries.iter_mut().find(|(name, _)| &**name == key).map(|(_, value)| value)
     }
 
     /// Whether there is a member of this name.
@@ -277,8 +254,6 @@ impl IntoIterator for Map {
 
 impl FromIterator<(Box<str>, Node)> for Map {
     fn from_iter<I: IntoIterator<Item = (Box<str>, Node)>>(members: I) -> Map {
-        Map {
-            entries: members.into_iter().collect(),
-        }
+        Map { entries: members.into_iter().collect() }
     }
 }
