@@ -38,9 +38,7 @@ pub enum Fault {
     #[error("an alias refers to a value that contains it")]
     Recursive,
     /// Aliases that expand to more than a manifest can need.
-    #[error(
-        "the aliases in this file expand to more than wickie will read (400,000 values or 32 MiB)"
-    )]
+    #[error("the aliases in this file expand to more than wickie will read (400,000 values or 32 MiB)")]
     Bomb,
     /// More nodes than a manifest can need.
     #[error("the file holds more than 2,000,000 values")]
@@ -59,19 +57,7 @@ pub enum Fault {
 }
 
 impl YamlError {
-    pub(crate) fn new(
-        file: &str,
-        document: usize,
-        line: usize,
-        column: usize,
-        fault: Fault,
-    ) -> YamlError {
-        YamlError {
-            file: file.to_owned(),
-            document,
-            line,
-            column,
-            fault,
-        }
+    pub(crate) fn new(file: &str, document: usize, line: usize, column: usize, fault: Fault) -> YamlError {
+        YamlError { file: file.to_owned(), document, line, column, fault }
     }
 }

@@ -1,7 +1,8 @@
 //! Values become YAML text, byte for byte as kustomize prints them.
 //!
 //! kustomize prints through sigs.k8s.io/yaml, that is go-yaml version 2: block style, two spaces, sequences not
-//! indented under their key, keys in "natural" order, quotes only where the text would read back as something else.
+//! indented under their key, keys in "natural" order, quotes only where the text would read back as something else, lines
+//! folded at the first space beyond column 80.
 //! postBuild substitution works on this text, so its quoting decides what a substituted value becomes.
 
 use super::number;
@@ -122,18 +123,65 @@ fn scalar_text(out: &mut String, text: &str, indent: usize, simple_key: bool) {
     let plain = matches!(resolve(text, Dialect::Kubernetes), Resolved::Str)
         && super::timestamp::parse(text).is_none()
         && !is_base_60(text);
+    let mut fold = Fold::new(out, (!simple_key).then_some(indent + 2));
     if text.contains('\n') {
-        if shape.block && !simple_key {
-            literal(out, text, indent + 2)
-        } else {
-            double_quoted(out, text)
-        }
+        if shape.block && !simple_key { literal(out, text, indent + 2) } else { double_quoted(out, text, &mut fold) }
     } else if plain && shape.plain {
-        out.push_str(text);
+        plain_text(out, text, &mut fold);
     } else if plain && shape.single {
-        single_quoted(out, text, indent + 2);
+        single_quoted(out, text, &mut fold);
     } else {
-        double_quoted(out, text);
+        double_quoted(out, text, &mut fold);
+    }
+}
+
+/// Where lines break.
+struct Fold {
+    /// The column of the next character, in characters.
+    column: usize,
+    /// How far the next line is indented; none where nothing may be folded.
+    indent: Option<usize>,
+    /// Whether the last character was a space: only the first of several may become a break.
+    after_space: bool,
+}
+
+const WIDTH: usize = 80;
+
+impl Fold {
+    fn new(out: &str, indent: Option<usize>) -> Fold {
+        let line = out.rsplit('\n').next().unwrap_or_default();
+        Fold { column: line.chars().count(), indent, after_space: false }
+    }
+
+    /// Writes a character that is not folded.
+    fn push(&mut self, out: &mut String, letter: char) {
+        out.push(letter);
+        self.column = if letter == '\n' { 0 } else { self.column + 1 };
+        self.after_space = letter == ' ';
+    }
+
+    /// Writes text that holds no break.
+    fn push_all(&mut self, out: &mut String, text: &str) {
+        text.chars().for_each(|letter| self.push(out, letter));
+    }
+
+    /// Puts a line break in the place of a space, if one is due; true if so.
+    fn breaks(&mut self, out: &mut String) -> bool {
+        let Some(indent) = self.indent.filter(|_| !self.after_space && self.column > WIDTH) else { return false };
+        out.push('\n');
+        pad(out, indent);
+        self.column = indent;
+        self.after_space = true;
+        true
+    }
+}
+
+fn plain_text(out: &mut String, text: &str, fold: &mut Fold) {
+    let mut rest = text.chars().peekable();
+    while let Some(letter) = rest.next() {
+        if letter != ' ' || rest.peek() == Some(&' ') || !fold.breaks(out) {
+            fold.push(out, letter);
+        }
     }
 }
 
@@ -146,11 +194,7 @@ struct Shape {
 
 impl Shape {
     fn of(text: &str) -> Shape {
-        let mut shape = Shape {
-            plain: true,
-            single: true,
-            block: !text.is_empty(),
-        };
+        let mut shape = Shape { plain: true, single: true, block: !text.is_empty() };
         shape.plain = !text.starts_with("---") && !text.starts_with("...");
         let (mut before_blank, mut after_space, mut after_break) = (true, false, false);
         let mut rest = text.chars().peekable();
@@ -160,8 +204,9 @@ impl Shape {
             let last = rest.peek().is_none();
             let indicator = if first {
                 match letter {
-                    '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\''
-                    | '"' | '%' | '@' | '`' => true,
+                    '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@' | '`' => {
+                        true
+                    }
                     '?' | ':' | '-' => blank_follows,
                     _ => false,
                 }
@@ -201,8 +246,7 @@ fn is_break(letter: char) -> bool {
 
 /// Tabs are not: go-yaml puts a text with one into double quotes.
 fn is_printable(letter: char) -> bool {
-    matches!(letter, '\n' | ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}')
-        && letter != '\u{feff}'
+    matches!(letter, '\n' | ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}') && letter != '\u{feff}'
 }
 
 /// `1:20` was 80 in YAML 1.1.
@@ -212,9 +256,7 @@ fn is_base_60(text: &str) -> bool {
     let Some(head) = groups.next() else {
         return false;
     };
-    if !head.starts_with(|c: char| c.is_ascii_digit())
-        || !head.chars().all(|c| c.is_ascii_digit() || c == '_')
-    {
+    if !head.starts_with(|c: char| c.is_ascii_digit()) || !head.chars().all(|c| c.is_ascii_digit() || c == '_') {
         return false;
     }
     let groups: Vec<&str> = groups.collect();
@@ -226,12 +268,8 @@ fn is_base_60(text: &str) -> bool {
         [ten, digit] => matches!(ten, b'0'..=b'5') && digit.is_ascii_digit(),
         _ => false,
     };
-    let (tail, fraction) = tail
-        .split_once('.')
-        .map_or((*tail, ""), |(tail, fraction)| (tail, fraction));
-    middle.iter().all(|group| sixty(group))
-        && sixty(tail)
-        && fraction.chars().all(|c| c.is_ascii_digit() || c == '_')
+    let (tail, fraction) = tail.split_once('.').map_or((*tail, ""), |(tail, fraction)| (tail, fraction));
+    middle.iter().all(|group| sixty(group)) && sixty(tail) && fraction.chars().all(|c| c.is_ascii_digit() || c == '_')
 }
 
 fn literal(out: &mut String, text: &str, indent: usize) {
@@ -262,59 +300,81 @@ fn literal(out: &mut String, text: &str, indent: usize) {
     }
 }
 
-fn single_quoted(out: &mut String, text: &str, indent: usize) {
-    out.push('\'');
+fn single_quoted(out: &mut String, text: &str, fold: &mut Fold) {
+    let indent = fold.indent.unwrap_or(0);
+    fold.push(out, '\'');
     let mut after_break = false;
-    for letter in text.chars() {
+    let mut rest = text.chars().peekable();
+    let mut first = true;
+    while let Some(letter) = rest.next() {
+        let inner = !first && rest.peek().is_some_and(|next| *next != ' ');
+        first = false;
+        if letter == ' ' && inner && fold.breaks(out) {
+            continue;
+        }
         if after_break && !is_break(letter) {
             pad(out, indent);
         }
         after_break = is_break(letter);
         if letter == '\'' {
-            out.push('\'');
+            fold.push(out, '\'');
         }
-        out.push(letter);
+        fold.push(out, letter);
     }
-    out.push('\'');
+    fold.push(out, '\'');
 }
 
-fn double_quoted(out: &mut String, text: &str) {
-    out.push('"');
-    for letter in text.chars() {
-        if is_printable(letter) && !is_break(letter) && letter != '"' && letter != '\\' {
-            out.push(letter);
+fn double_quoted(out: &mut String, text: &str, fold: &mut Fold) {
+    fold.push(out, '"');
+    let mut rest = text.chars().peekable();
+    let mut first = true;
+    while let Some(letter) = rest.next() {
+        let inner = !first && rest.peek().is_some();
+        first = false;
+        if letter == ' ' && inner && fold.breaks(out) {
+            // The next space would be lost at the start of a line.
+            if rest.peek() == Some(&' ') {
+                out.push('\\');
+                fold.column += 1;
+            }
             continue;
         }
-        out.push('\\');
-        let short = match letter {
-            '\0' => '0',
-            '\u{7}' => 'a',
-            '\u{8}' => 'b',
-            '\t' => 't',
-            '\n' => 'n',
-            '\u{b}' => 'v',
-            '\u{c}' => 'f',
-            '\r' => 'r',
-            '\u{1b}' => 'e',
-            '"' => '"',
-            '\\' => '\\',
-            '\u{85}' => 'N',
-            '\u{a0}' => '_',
-            '\u{2028}' => 'L',
-            '\u{2029}' => 'P',
-            other => {
-                let code = u32::from(other);
-                out.push_str(&match code {
-                    0..=0xff => format!("x{code:02X}"),
-                    0x100..=0xffff => format!("u{code:04X}"),
-                    _ => format!("U{code:08X}"),
-                });
-                continue;
-            }
-        };
-        out.push(short);
+        if is_printable(letter) && !is_break(letter) && letter != '"' && letter != '\\' {
+            fold.push(out, letter);
+        } else {
+            fold.push_all(out, &escaped(letter));
+        }
     }
-    out.push('"');
+    fold.push(out, '"');
+}
+
+fn escaped(letter: char) -> String {
+    let short = match letter {
+        '\0' => '0',
+        '\u{7}' => 'a',
+        '\u{8}' => 'b',
+        '\t' => 't',
+        '\n' => 'n',
+        '\u{b}' => 'v',
+        '\u{c}' => 'f',
+        '\r' => 'r',
+        '\u{1b}' => 'e',
+        '"' => '"',
+        '\\' => '\\',
+        '\u{85}' => 'N',
+        '\u{a0}' => '_',
+        '\u{2028}' => 'L',
+        '\u{2029}' => 'P',
+        other => {
+            let code = u32::from(other);
+            return match code {
+                0..=0xff => format!("\\x{code:02X}"),
+                0x100..=0xffff => format!("\\u{code:04X}"),
+                _ => format!("\\U{code:08X}"),
+            };
+        }
+    };
+    format!("\\{short}")
 }
 
 /// go-yaml's order of keys (`sorter.go`): letters after other characters, digit runs by their number.
@@ -328,9 +388,7 @@ pub(crate) fn natural(a: &str, b: &str) -> Ordering {
         );
     }
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    natural_order(&a, &b, char::is_alphabetic, |letter| {
-        letter.to_digit(10).map(i64::from)
-    })
+    natural_order(&a, &b, char::is_alphabetic, |letter| letter.to_digit(10).map(i64::from))
 }
 
 fn natural_order<T: Copy + Ord>(
@@ -366,8 +424,5 @@ fn natural_order<T: Copy + Ord>(
         count
     };
     let (x_end, y_end) = (read(a, &mut x_number), read(b, &mut y_number));
-    x_number
-        .cmp(&y_number)
-        .then(x_end.cmp(&y_end))
-        .then(x.cmp(&y))
+    x_number.cmp(&y_number).then(x_end.cmp(&y_end)).then(x.cmp(&y))
 }

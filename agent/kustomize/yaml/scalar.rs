@@ -25,11 +25,10 @@ pub(crate) enum Resolved {
     UInt(u64),
     Float(f64),
     Timestamp,
-    Merge,
     Str,
 }
 
-/// The tag of unquoted text by kustomize's rules; a merge key is text anywhere but in a key.
+/// The tag of unquoted text by kustomize's rules.
 pub(crate) fn plain_tag(text: &str) -> Tag {
     tag_of(&resolve(text, Dialect::Kustomize))
 }
@@ -42,7 +41,7 @@ pub(crate) fn tag_of(resolved: &Resolved) -> Tag {
         Resolved::Int(_) | Resolved::UInt(_) => Tag::Int,
         Resolved::Float(_) => Tag::Float,
         Resolved::Timestamp => Tag::Timestamp,
-        Resolved::Merge | Resolved::Str => Tag::Str,
+        Resolved::Str => Tag::Str,
     }
 }
 
@@ -57,7 +56,6 @@ pub(crate) fn resolve(text: &str, dialect: Dialect) -> Resolved {
             return Resolved::Float(f64::INFINITY);
         }
         "-.inf" | "-.Inf" | "-.INF" => return Resolved::Float(f64::NEG_INFINITY),
-        "<<" => return Resolved::Merge,
         _ => {}
     }
     if dialect == Dialect::Kubernetes {
@@ -88,19 +86,10 @@ fn number(text: &str, dialect: Dialect) -> Resolved {
             Dialect::Kustomize => Resolved::Timestamp,
         };
     }
-    let plain: std::borrow::Cow<'_, str> = if text.contains('_') {
-        text.replace('_', "").into()
-    } else {
-        text.into()
-    };
-    integer(&plain).unwrap_or_else(|| {
-        match is_decimal(&plain)
-            .then(|| plain.parse::<f64>().ok())
-            .flatten()
-        {
-            Some(value) if value.is_finite() => Resolved::Float(value),
-            _ => Resolved::Str,
-        }
+    let plain: std::borrow::Cow<'_, str> = if text.contains('_') { text.replace('_', "").into() } else { text.into() };
+    integer(&plain).unwrap_or_else(|| match is_decimal(&plain).then(|| plain.parse::<f64>().ok()).flatten() {
+        Some(value) if value.is_finite() => Resolved::Float(value),
+        _ => Resolved::Str,
     })
 }
 
@@ -173,10 +162,7 @@ mod tests {
         assert_eq!(read("1_000"), Resolved::Int(1000));
         assert_eq!(read("0x1F"), Resolved::Int(31));
         assert_eq!(read("18446744073709551615"), Resolved::UInt(u64::MAX));
-        assert_eq!(
-            read("+18446744073709551615"),
-            Resolved::Float(18446744073709551615.0)
-        );
+        assert_eq!(read("+18446744073709551615"), Resolved::Float(18446744073709551615.0));
         assert_eq!(read("1e3"), Resolved::Float(1000.0));
         assert_eq!(read("1e400"), Resolved::Str);
         assert_eq!(read("1."), Resolved::Float(1.0));

@@ -2,17 +2,11 @@ use super::*;
 use serde_json::json;
 
 fn read(text: &str) -> Vec<Value> {
-    documents("f.yaml", text.as_bytes())
-        .unwrap()
-        .into_iter()
-        .map(|document| document.value)
-        .collect()
+    documents("f.yaml", text.as_bytes()).unwrap().into_iter().map(|document| document.value).collect()
 }
 
 fn fails(text: &str) -> String {
-    documents("f.yaml", text.as_bytes())
-        .unwrap_err()
-        .to_string()
+    documents("f.yaml", text.as_bytes()).unwrap_err().to_string()
 }
 
 #[test]
@@ -20,34 +14,23 @@ fn values_as_kubectl_reads_them() {
     let text = "a: on\nb: 0644\nc: 'on'\nd: 1e3\ne: 18446744073709551615\nf: 2001-01-01\ng: ~\nh:\ni: 1.50\n1: x\n";
     assert_eq!(
         read(text),
-        [
-            json!({"a": true, "b": 420, "c": "on", "d": 1000, "e": u64::MAX, "f": "2001-01-01", "g": null,
-                "h": null, "i": 1.5, "1": "x"})
-        ]
+        [json!({"a": true, "b": 420, "c": "on", "d": 1000, "e": u64::MAX, "f": "2001-01-01", "g": null,
+                "h": null, "i": 1.5, "1": "x"})]
     );
 }
 
 #[test]
 fn documents_keep_their_number_and_line() {
-    let found = documents(
-        "f.yaml",
-        b"\xef\xbb\xbf---\r\na: 1\r\n---\r\n# nothing\r\n---\r\nb: |\r\n  x\r\n  y\r\n",
-    )
-    .unwrap();
-    let placed: Vec<_> = found
-        .iter()
-        .map(|document| (document.index, document.line))
-        .collect();
+    let found =
+        documents("f.yaml", b"\xef\xbb\xbf---\r\na: 1\r\n---\r\n# nothing\r\n---\r\nb: |\r\n  x\r\n  y\r\n").unwrap();
+    let placed: Vec<_> = found.iter().map(|document| (document.index, document.line)).collect();
     assert_eq!(placed, [(0, 2), (2, 6)]);
     assert_eq!(found[1].value, json!({"b": "x\ny\n"}));
 }
 
 #[test]
 fn json_is_yaml() {
-    assert_eq!(
-        read("{\"a\": [1, \"\\u00e9\", {\"b\": null}]}"),
-        [json!({"a": [1, "é", {"b": null}]})]
-    );
+    assert_eq!(read("{\"a\": [1, \"\\u00e9\", {\"b\": null}]}"), [json!({"a": [1, "é", {"b": null}]})]);
 }
 
 #[test]
@@ -65,11 +48,7 @@ fn faults_are_placed() {
         fails("a: 1\n---\nb: 1\nb: 2\n"),
         "f.yaml:4:1: document 2: key \"b\" is given twice in one mapping; keep one of them"
     );
-    assert!(
-        fails("a: [1\n").starts_with("f.yaml:"),
-        "{}",
-        fails("a: [1\n")
-    );
+    assert!(fails("a: [1\n").starts_with("f.yaml:"), "{}", fails("a: [1\n"));
     assert!(fails("a: &x [*x]\n").contains("contains it"));
     assert!(fails("a: .nan\n").contains("no form in JSON"));
     assert!(fails("a: !!int x\n").contains("tagged !!int"));
@@ -83,10 +62,7 @@ fn a_bomb_is_refused() {
     let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for level in 1..12 {
         let alias = format!("*a{}, ", level - 1).repeat(10);
-        text.push_str(&format!(
-            "a{level}: &a{level} [{}]\n",
-            alias.trim_end_matches(", ")
-        ));
+        text.push_str(&format!("a{level}: &a{level} [{}]\n", alias.trim_end_matches(", ")));
     }
     assert!(fails(&text).contains("aliases"), "{}", fails(&text));
 }

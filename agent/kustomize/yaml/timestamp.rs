@@ -27,22 +27,12 @@ pub(crate) fn parse(text: &str) -> Option<String> {
         return None;
     }
     let (fraction, rest) = fraction(rest)?;
-    let zone = if zoned {
-        zone(rest)?
-    } else {
-        rest.is_empty().then(|| "Z".to_owned())?
-    };
-    Some(format!(
-        "{date}T{hour:02}:{minute:02}:{second:02}{fraction}{zone}"
-    ))
+    let zone = if zoned { zone(rest)? } else { rest.is_empty().then(|| "Z".to_owned())? };
+    Some(format!("{date}T{hour:02}:{minute:02}:{second:02}{fraction}{zone}"))
 }
 
 fn digits(text: &str, least: usize, most: usize) -> Option<(u32, &str)> {
-    let count = text
-        .bytes()
-        .take(most)
-        .take_while(u8::is_ascii_digit)
-        .count();
+    let count = text.bytes().take(most).take_while(u8::is_ascii_digit).count();
     if count < least {
         return None;
     }
@@ -59,11 +49,7 @@ fn fraction(text: &str) -> Option<(String, &str)> {
         return None;
     }
     let kept = after[..count.min(9)].trim_end_matches('0');
-    let shown = if kept.is_empty() {
-        String::new()
-    } else {
-        format!(".{kept}")
-    };
+    let shown = if kept.is_empty() { String::new() } else { format!(".{kept}") };
     Some((shown, &after[count..]))
 }
 
@@ -82,19 +68,13 @@ fn zone(text: &str) -> Option<String> {
     if hours > 24 || minutes > 60 {
         return None;
     }
-    Some(if hours == 0 && minutes == 0 {
-        "Z".to_owned()
-    } else {
-        text.to_owned()
-    })
+    Some(if hours == 0 && minutes == 0 { "Z".to_owned() } else { text.to_owned() })
 }
 
 fn days_in(year: u32, month: u32) -> u32 {
     match month {
         4 | 6 | 9 | 11 => 30,
-        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => {
-            29
-        }
+        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => 29,
         2 => 28,
         _ => 31,
     }
@@ -107,14 +87,8 @@ mod tests {
     #[test]
     fn the_forms_that_go_yaml_knows() {
         assert_eq!(parse("2001-1-2").as_deref(), Some("2001-01-02T00:00:00Z"));
-        assert_eq!(
-            parse("2001-12-14t21:59:43.10-05:00").as_deref(),
-            Some("2001-12-14T21:59:43.1-05:00")
-        );
-        assert_eq!(
-            parse("2001-12-14 21:59:43").as_deref(),
-            Some("2001-12-14T21:59:43Z")
-        );
+        assert_eq!(parse("2001-12-14t21:59:43.10-05:00").as_deref(), Some("2001-12-14T21:59:43.1-05:00"));
+        assert_eq!(parse("2001-12-14 21:59:43").as_deref(), Some("2001-12-14T21:59:43Z"));
         assert_eq!(parse("2001-02-30"), None);
         assert_eq!(parse("2001-12-14 21:59:43.10 -5"), None);
         assert_eq!(parse("20011-1-1"), None);
