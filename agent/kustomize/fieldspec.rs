@@ -117,8 +117,8 @@ pub(crate) fn set_text(node: &mut Node, text: &str) -> Result<(), String> {
 pub(crate) fn set_tagged(node: &mut Node, tag: Tag, text: &str) -> Result<(), String> {
     match node {
         Node::Scalar(scalar) => {
-            scalar.tag = tag;
-            scalar.text = text.into();
+            scalar.assign(&Scalar::new(tag, text));
+            scalar.keep_quotes();
             Ok(())
         }
         other => Err(format!("expected a scalar, found {}", other.kind_word())),

@@ -144,6 +144,7 @@ impl Walk<'_> {
                 Some(mut node) => {
                     if let (Node::Scalar(scalar), Some(place)) = (&mut node, place) {
                         (scalar.quoted, scalar.shared) = place;
+                        scalar.keep_quotes();
                         scalar.settle();
                     }
                     map.push(key, node);

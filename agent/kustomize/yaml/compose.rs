@@ -287,8 +287,10 @@ impl<'t> Composer<'t, '_> {
     /// kubectl turns numbers and booleans in key position into text (`convertToJSONableObject` in sigs.k8s.io/yaml);
     /// kustomize does so at the top of a document only, and fails on them below.
     fn key_text(&self, scalar: &Scalar) -> Option<Box<str>> {
-        if self.dialect == Dialect::Kustomize {
-            return (self.depth == 1).then(|| scalar.text.clone());
+        match self.dialect {
+            Dialect::Kubernetes => {}
+            Dialect::KustomizationFile => return None,
+            Dialect::Kustomize => return (self.depth == 1).then(|| scalar.text.clone()),
         }
         match resolve(&scalar.text, self.dialect) {
             Resolved::Bool(value) => Some(value.to_string().into()),
@@ -337,7 +339,7 @@ fn written_tag(tag: &granit_parser::Tag) -> Option<String> {
 /// YAML 1.1 booleans are kept in the one spelling that every reader shares.
 fn normal(tag: Tag, text: &str, dialect: Dialect) -> Box<str> {
     match (tag, dialect) {
-        (Tag::Bool, Dialect::Kubernetes) => match resolve(text, dialect) {
+        (Tag::Bool, Dialect::Kubernetes | Dialect::KustomizationFile) => match resolve(text, dialect) {
             Resolved::Bool(true) => "true".into(),
             _ => "false".into(),
         },

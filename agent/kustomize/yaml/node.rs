@@ -95,6 +95,13 @@ impl Scalar {
         }
     }
 
+    /// Makes text of a value that was written over one in quotes: the quotes stay, and the type is read from the result.
+    pub(crate) fn keep_quotes(&mut self) {
+        if self.quoted && super::scalar::plain_tag(&self.text) == self.tag {
+            self.tag = Tag::Str;
+        }
+    }
+
     /// Makes text of a value that was written without a type and looks like something else. A strategic merge does so
     /// to every member it passes.
     pub(crate) fn settle(&mut self) {

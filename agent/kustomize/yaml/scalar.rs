@@ -12,6 +12,9 @@ use super::node::Tag;
 pub enum Dialect {
     /// As `kubectl apply -f` reads a manifest: YAML 1.1 booleans, timestamps are text.
     Kubernetes,
+    /// As kustomize reads its own file: the same, but for keys, which must be text. kustomize would write a label called
+    /// `n` as `false` and then fail on it.
+    KustomizationFile,
     /// As `kustomize build` reads its files: YAML 1.2 booleans, timestamps are dates.
     Kustomize,
 }
@@ -58,7 +61,7 @@ pub(crate) fn resolve(text: &str, dialect: Dialect) -> Resolved {
         "-.inf" | "-.Inf" | "-.INF" => return Resolved::Float(f64::NEG_INFINITY),
         _ => {}
     }
-    if dialect == Dialect::Kubernetes {
+    if dialect != Dialect::Kustomize {
         match text {
             "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => return Resolved::Bool(true),
             "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => return Resolved::Bool(false),
@@ -82,7 +85,7 @@ fn number_after_dot(text: &str) -> Resolved {
 fn number(text: &str, dialect: Dialect) -> Resolved {
     if super::timestamp::parse(text).is_some() {
         return match dialect {
-            Dialect::Kubernetes => Resolved::Str,
+            Dialect::Kubernetes | Dialect::KustomizationFile => Resolved::Str,
             Dialect::Kustomize => Resolved::Timestamp,
         };
     }
