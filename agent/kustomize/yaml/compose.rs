@@ -275,7 +275,11 @@ impl<'t> Composer<'t, '_> {
         {
             return Ok(None);
         }
-        match self.node(event, Span::empty(at))? {
+        // Keys are not told to the watcher: they have the path of their mapping.
+        let watcher = self.watcher.take();
+        let node = self.node(event, Span::empty(at));
+        self.watcher = watcher;
+        match node? {
             Node::Scalar(Scalar { tag: Tag::Str, text, .. }) => Ok(Some(text)),
             Node::Scalar(scalar) => {
                 self.key_text(&scalar).map(Some).ok_or_else(|| self.fault(at, Fault::Key(scalar.text.into())))
