@@ -199,7 +199,9 @@ impl Drive {
 
 fn phase(state: &State) -> Phase {
     match state {
-        State::Held(Hold::Suspended | Hold::Source(_) | Hold::Dependency(_) | Hold::Invalid(_)) => Phase::Held,
+        State::Held(Hold::Suspended | Hold::Starting | Hold::Source(_) | Hold::Dependency(_) | Hold::Invalid(_)) => {
+            Phase::Held
+        }
         State::Idle { .. } | State::Gone => Phase::Idle,
         State::Finalizing { .. } => Phase::Applying,
         State::Running(_) => match state.stage() {

@@ -270,6 +270,7 @@ impl Drive {
         }
         match self.sources.get(&spec.source) {
             None => return Some(Hold::Source(format!("GitRepository {} is not declared", spec.source))),
+            Some(source) if source.is_starting() => return Some(Hold::Starting),
             Some(source) if source.spec().is_none() || source.revision().is_none() => {
                 let why = format!("GitRepository {} has no verified snapshot yet; see its status", spec.source);
                 return Some(Hold::Source(why));
@@ -573,10 +574,12 @@ impl Drive {
 
     fn rest(&mut self, name: &ResourceName, hold: &Hold) {
         if let Some(state) = self.kustomizations.get_mut(name) {
-            state.settled = true;
+            state.settled = *hold != Hold::Starting;
             state.wake = None;
         }
         let (why, message, stalled) = match hold {
+            // What was said before the start is still true.
+            Hold::Starting => return,
             // Flux leaves the conditions of a suspended object as they are.
             Hold::Suspended => return self.answer_waiters(&resource(name)),
             Hold::Source(message) => (reason::ARTIFACT_FAILED, message.clone(), false),

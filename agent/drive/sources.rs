@@ -81,6 +81,16 @@ impl SourceState {
         self.suspended || (self.asked_once && matches!(self.stage, Stage::Idle | Stage::Unusable))
     }
 
+    /// Whether it is not known yet what it has to offer.
+    pub(super) fn is_starting(&self) -> bool {
+        let busy = match self.stage {
+            Stage::Preparing | Stage::Loading => self.spec.is_none() || self.revision.is_none(),
+            Stage::Idle | Stage::Polling => self.revision.is_none() && !self.suspended,
+            Stage::Unusable => false,
+        };
+        busy && !self.asked_once
+    }
+
     pub(super) fn revision(&self) -> Option<&Revision> {
         self.revision.as_ref()
     }
@@ -164,6 +174,7 @@ impl Drive {
                 format!("its Secrets cannot be read: {why}"),
                 false,
             );
+            self.ask_followers(name, Cause::Spec);
         }
     }
 
@@ -274,6 +285,10 @@ impl Drive {
                     if let Some(state) = self.sources.get_mut(name) {
                         state.stage = Stage::Unusable;
                     }
+                }
+                if self.sources.get(name).is_some_and(|state| state.revision.is_none()) {
+                    // Who waited for its first answer is told that there is none.
+                    self.ask_followers(name, Cause::Spec);
                 }
             }
         }

@@ -4,7 +4,10 @@
 
 mod cluster_input;
 mod frugal;
+mod heard;
 mod main_job;
 mod neighbours;
 mod node;
 mod objects;
+mod reports;
+mod trust;
