@@ -28,6 +28,8 @@ pub struct GitSource {
     pub verify: Option<Verify>,
     /// Patterns in `.gitignore` form of what is not part of the snapshot, after Flux's own and `.sourceignore`.
     pub ignore: Option<String>,
+    /// The folders that are used, where it is known that no other is: only these are fetched. `None` fetches all.
+    pub paths: Option<Vec<String>>,
     /// How much is taken from a server before it is refused.
     pub limits: Limits,
     /// How many snapshots are kept; at least one.
@@ -41,7 +43,7 @@ impl GitSource {
     }
 }
 
-/// How to say who we are. HTTP takes either; only over `https`, or to this machine.
+/// How to say who we are: over HTTP by password or token, over SSH by a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credentials {
     /// HTTP basic authentication.
@@ -53,6 +55,15 @@ pub enum Credentials {
     },
     /// An `Authorization: Bearer` token.
     Bearer(Secret<String>),
+    /// An SSH key, and who the server must be.
+    Ssh {
+        /// A private key, in OpenSSH's format or in PEM.
+        identity: Secret<String>,
+        /// What the key is encrypted with, if it is.
+        passphrase: Option<Secret<String>>,
+        /// Lines of OpenSSH's `known_hosts`.
+        known_hosts: String,
+    },
 }
 
 /// Whose signatures are believed, over what.
@@ -159,7 +170,7 @@ impl fmt::Display for RefName {
     }
 }
 
-/// Where a repository is: `http` or `https`, a host, a path, and nothing else.
+/// Where a repository is: `http`, `https` or `ssh`, a host, a path, for `ssh` a user, and nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct GitUrl(Url);
 
@@ -169,7 +180,7 @@ pub struct GitUrl(Url);
 pub enum GitUrlError {
     #[error("the URL cannot be read")]
     Unreadable(#[source] url::ParseError),
-    #[error("the scheme {0:?} is not supported: write https://, or http:// within a trusted network")]
+    #[error("the scheme {0:?} is not supported: write https:// or ssh://, or http:// within a trusted network")]
     Scheme(String),
     #[error("the URL names no host")]
     NoHost,
@@ -183,13 +194,14 @@ impl GitUrl {
     /// Reads and checks a URL.
     pub fn parse(text: &str) -> Result<Self, GitUrlError> {
         let url = Url::parse(text).map_err(GitUrlError::Unreadable)?;
-        if !matches!(url.scheme(), "http" | "https") {
+        if !matches!(url.scheme(), "http" | "https" | "ssh") {
             return Err(GitUrlError::Scheme(url.scheme().to_owned()));
         }
         if url.host_str().is_none_or(str::is_empty) {
             return Err(GitUrlError::NoHost);
         }
-        if !url.username().is_empty() || url.password().is_some() {
+        let user = url.scheme() != "ssh" && !url.username().is_empty();
+        if user || url.password().is_some() {
             return Err(GitUrlError::Credentials);
         }
         if url.query().is_some() || url.fragment().is_some() {
@@ -262,6 +274,7 @@ mod tests {
     fn urls_that_hide_something_are_refused() {
         for url in [
             "https://user@git.example/r",
+            "ssh://git:pass@git.example/r",
             "https://user:pass@git.example/r",
             "https://git.example/r?x=1",
             "https://git.example/r#x",

@@ -76,6 +76,7 @@ impl GitRepository {
             ca: secret.and_then(|secret| secret.get("ca.crt").or_else(|| secret.get("caFile"))).map(<[u8]>::to_vec),
             verify,
             ignore: spec.ignore,
+            paths: None,
             limits: Limits::default(),
             history: HISTORY,
             name,
@@ -120,13 +121,22 @@ fn credentials(secret: &SecretData) -> Result<Option<Credentials>, Invalid> {
         Some(Ok(text)) => Ok(Some(text.trim_end_matches('\n').to_owned())),
         Some(Err(_)) => Err(Invalid::field(format!("spec.secretRef: the Secret's {key}"), "is not UTF-8 text")),
     };
+    if let Some(identity) = text("identity")? {
+        let known_hosts = text("known_hosts")?
+            .ok_or_else(|| Invalid::field("spec.secretRef", "the Secret has an identity and no known_hosts"))?;
+        let passphrase = text("password")?.map(Secret::new);
+        return Ok(Some(Credentials::Ssh { identity: Secret::new(identity), passphrase, known_hosts }));
+    }
     if let Some(token) = text("bearerToken")? {
         return Ok(Some(Credentials::Bearer(Secret::new(token))));
     }
     match (text("username")?, text("password")?) {
         (Some(username), Some(password)) => Ok(Some(Credentials::Basic { username, password: Secret::new(password) })),
         (None, None) => Ok(None),
-        _ => Err(Invalid::field("spec.secretRef", "the Secret takes both username and password, or bearerToken")),
+        _ => Err(Invalid::field(
+            "spec.secretRef",
+            "the Secret takes both username and password, or bearerToken, or identity and known_hosts",
+        )),
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use wickie_model::{
-    ConditionStatus, Digest, Inventory, Manifest, ObjectId, Resource, ResourceKind, ResourceName, condition_type,
+    ConditionStatus, Digest, Gvk, Inventory, Manifest, ObjectId, Resource, ResourceKind, ResourceName, condition_type,
     reason,
 };
 use wickie_plan::cycle::{self, Cause, Effect, Hold, Moment, Pace, backoff};
@@ -18,6 +18,7 @@ use wickie_plan::{DeletionPolicy, Mode, Policy};
 use super::live::Look;
 use super::run::{self, BuildKey, Job, Report, RunError, Wanted};
 use super::{Drive, Event};
+use crate::cluster::{ApiError, Cluster, Kind};
 use crate::config::{Declared, Invalid, Kustomization};
 use crate::store::Origin;
 
@@ -38,6 +39,8 @@ pub(super) enum Reported {
     Run(Report),
     /// That of a deleted Kustomization; with what stands in the way, if anything does.
     Final(Report),
+    /// The Kustomization is deleted because its CRD is: that is no order to delete anything.
+    Vanishing(Report),
 }
 
 /// A Kustomization.
@@ -205,9 +208,9 @@ impl Drive {
     pub(super) fn kustomization_vanished(&mut self, name: &ResourceName) {
         let Some(state) = self.kustomizations.get_mut(name) else { return };
         let left = state.inventory.len();
-        state.spec = None;
-        state.wanted = None;
-        self.step(name, cycle::Event::Held(Hold::Invalid("its declaration is gone".to_owned())));
+        // What is remembered of it is its inventory alone; a run that is still under way brings that back.
+        let inventory = std::mem::take(&mut state.inventory);
+        *state = KustomizationState::remembered(inventory);
         self.shared.claims.borrow_mut().want(name, []);
         if left > 0 {
             tracing::warn!(kustomization = %name, objects = left, "its declaration is gone; its objects are left as they are");
@@ -393,14 +396,21 @@ impl Drive {
     }
 
     pub(super) fn reported(&mut self, name: &ResourceName, reported: Reported) {
+        let vanishing = matches!(reported, Reported::Vanishing(_));
         let Some(state) = self.kustomizations.get_mut(name) else { return };
         let (mut report, last) = match reported {
             Reported::Run(report) => (report, false),
-            Reported::Final(report) => (report, true),
+            Reported::Final(report) | Reported::Vanishing(report) => (report, true),
         };
         state.inventory = std::mem::take(&mut report.inventory);
         state.versions = std::mem::take(&mut report.versions);
         self.shared.claims.borrow_mut().have(name, state.inventory.keys());
+        if vanishing {
+            if let Some(declared) = self.declared.get(&resource(name)).cloned() {
+                self.drop_finalizer(&declared);
+            }
+            return self.kustomization_vanished(name);
+        }
         let broken = state.wanted.as_ref().is_some_and(|wanted| !wanted.broken.is_empty());
         let failed = report.error.is_some() || !report.failures.is_empty() || (broken && !last);
         let transient = report.is_transient();
@@ -506,7 +516,21 @@ impl Drive {
             versions: std::mem::take(&mut state.versions),
         };
         let owner = name.clone();
-        self.answer(async move { Event::Reported(owner, Box::new(Reported::Final(job.run().await))) });
+        let in_cluster = self.declared.get(&resource(name)).is_some_and(|declared| declared.origin == Origin::Cluster);
+        self.answer(async move {
+            let vanishing = match in_cluster {
+                true => definition_is_going(&job.shared.cluster).await,
+                false => Ok(false),
+            };
+            let Job { inventory, versions, .. } = &job;
+            let untouched = || Report { inventory: inventory.clone(), versions: versions.clone(), ..Report::default() };
+            let reported = match vanishing {
+                Ok(false) => Reported::Final(job.run().await),
+                Ok(true) => Reported::Vanishing(untouched()),
+                Err(error) => Reported::Final(Report { error: Some(RunError::Look(error)), ..untouched() }),
+            };
+            Event::Reported(owner, Box::new(reported))
+        });
     }
 
     /// A deleted Kustomization is done with.
@@ -566,4 +590,19 @@ impl Drive {
             self.kustomizations.iter().filter(|(_, state)| waiting(state)).map(|(name, _)| name.clone()).collect();
         dependents.iter().for_each(|name| self.admit(name, Cause::Dependency));
     }
+}
+
+/// Whether the Kustomizations' CRD is being deleted, or is gone: its objects are deleted with it then.
+async fn definition_is_going(cluster: &Cluster) -> Result<bool, ApiError> {
+    let kind = ResourceKind::Kustomization;
+    let definitions =
+        Kind::new(Gvk::new("apiextensions.k8s.io/v1", "CustomResourceDefinition"), "customresourcedefinitions", false);
+    let id = ObjectId {
+        group: "apiextensions.k8s.io".to_owned(),
+        kind: "CustomResourceDefinition".to_owned(),
+        namespace: String::new(),
+        name: format!("{}.{}", kind.plural(), kind.group()),
+    };
+    let found = cluster.get(&definitions, &id).await?;
+    Ok(found.is_none_or(|crd| crd.pointer("/metadata/deletionTimestamp").is_some()))
 }

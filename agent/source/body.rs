@@ -57,7 +57,7 @@ pub(crate) enum Origin {
     /// The body of an HTTP response.
     Http(reqwest::Response),
     /// A channel that some task fills.
-    Channel(mpsc::Receiver<std::io::Result<Bytes>>),
+    Channel(mpsc::Receiver<Result<Bytes, WireError>>),
 }
 
 /// The stream.
@@ -99,7 +99,7 @@ impl Origin {
     async fn chunk(&mut self) -> Result<Option<Bytes>, WireError> {
         match self {
             Self::Http(response) => response.chunk().await.map_err(|error| WireError::Http(error.without_url())),
-            Self::Channel(chunks) => chunks.recv().await.transpose().map_err(WireError::Connection),
+            Self::Channel(chunks) => chunks.recv().await.transpose(),
         }
     }
 }

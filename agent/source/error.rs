@@ -5,8 +5,8 @@ use std::time::Duration;
 use wickie_model::{Oid, reason};
 use wickie_trust::{Refusal, SignersError, WentBack};
 
-use super::http::TlsError;
 use super::object::ObjectError;
+use super::transport::TransportError;
 use super::wire::WireError;
 use crate::store::StoreError;
 
@@ -44,8 +44,8 @@ pub enum SourceError {
         "the revision {revision} was refused: within {most} commits nothing shows that it descends from {from}, which was accepted before"
     )]
     Unproven { revision: String, from: Oid, most: u32 },
-    #[error("the TLS settings cannot be used")]
-    Tls(#[source] TlsError),
+    #[error("the credentials and certificates of the Secret cannot be used")]
+    Transport(#[source] TransportError),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -75,7 +75,7 @@ impl SourceError {
         use SourceErrorClass as Class;
         match self {
             Self::Exchange { source, .. } => match source {
-                WireError::Unauthorized { .. } => Class::Auth,
+                about if is_about_identity(about) => Class::Auth,
                 WireError::Collision(_) | WireError::TooMuch { .. } => Class::BadContent,
                 WireError::ObjectFormat { .. } | WireError::Redirect { .. } => Class::InvalidSpec,
                 _ => Class::Transient,
@@ -84,7 +84,7 @@ impl SourceError {
             Self::Content { .. } => Class::BadContent,
             Self::Refused { .. } | Self::OtherTag { .. } => Class::RefusedSignature,
             Self::WentBack { .. } | Self::Unproven { .. } => Class::WentBack,
-            Self::VerifyWithoutTag | Self::Signers(_) | Self::NoSigners | Self::Tls(_) => Class::InvalidSpec,
+            Self::VerifyWithoutTag | Self::Signers(_) | Self::NoSigners | Self::Transport(_) => Class::InvalidSpec,
             Self::Store(_) => Class::Store,
         }
     }
@@ -92,11 +92,11 @@ impl SourceError {
     /// The reason for the status, as Flux spells it (source-controller, gitrepository_controller.go).
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Exchange { source: WireError::Unauthorized { .. }, .. } => reason::AUTHENTICATION_FAILED,
+            Self::Exchange { source, .. } if is_about_identity(source) => reason::AUTHENTICATION_FAILED,
             Self::Refused { .. } | Self::OtherTag { .. } => reason::INVALID_COMMIT_SIGNATURE,
             Self::VerifyWithoutTag => "InvalidVerificationMode",
             Self::Signers(_) | Self::NoSigners => reason::VERIFICATION_ERROR,
-            Self::Tls(_) => reason::AUTHENTICATION_FAILED,
+            Self::Transport(_) => reason::AUTHENTICATION_FAILED,
             _ => reason::GIT_OPERATION_FAILED,
         }
     }
@@ -108,6 +108,11 @@ impl SourceError {
             _ => None,
         }
     }
+}
+
+/// Whether one side does not believe who the other one is.
+fn is_about_identity(error: &WireError) -> bool {
+    matches!(error, WireError::Unauthorized { .. } | WireError::SshIdentity { .. } | WireError::HostKey { .. })
 }
 
 /// A failure within an operation, before it is said which operation of which source it was.

@@ -7,7 +7,9 @@ use super::protocol::{FetchRequest, Filter};
 use super::receive::Receiver;
 use super::reference::Offer;
 use super::repository::{Missing, Repository};
+use super::scope::Scope;
 use super::session::Session;
+use super::verify::Head;
 use super::wire::WireError;
 use crate::config::git::Limits;
 
@@ -37,39 +39,54 @@ impl Fetch<'_> {
         self.receive(&request).await
     }
 
-    /// Fetches what is not here of the files in `tree`, building upon those of `known`, a commit whose files all are.
-    pub(crate) async fn files(&mut self, tree: Oid, known: Option<Oid>) -> Result<(), Fault> {
-        let mut missing = self.repository.missing(tree, &self.limits).await?;
-        if missing.trees == [tree] {
-            // Told that the known commit is where our history ends, a server sends the difference of the two trees; and
-            // it builds upon the known one.
-            let known: Vec<Oid> = known.into_iter().collect();
-            let request =
-                FetchRequest { wants: vec![tree], haves: known.clone(), shallow: known, ..Default::default() };
-            self.receive(&request).await?;
-            missing = self.repository.missing(tree, &self.limits).await?;
-        }
+    /// Fetches what is in scope and not here of the files of a commit, building upon those of `known`, an earlier one.
+    pub(crate) async fn files(&mut self, head: &Head, scope: &Scope, known: Option<Oid>) -> Result<(), Fault> {
+        let mut known = known.filter(|known| *known != head.revision.commit());
+        let server = self.session.capabilities().await?;
+        let mut missing = self.repository.missing(head.tree, scope, &self.limits).await?;
         for _ in 0..ROUNDS {
-            if missing.trees.is_empty() && missing.blobs.is_empty() {
+            if missing.first().is_none() {
                 return Ok(());
             }
-            let request = self.rest(&missing);
+            let by_id = self.by_id(&missing, known, server.filter);
+            let request = match server.any_object {
+                true => by_id,
+                false => whole(head.revision.commit(), known),
+            };
             self.receive(&request).await?;
-            missing = self.repository.missing(tree, &self.limits).await?;
-            if let Some(left) =
-                request.wants.iter().find(|want| missing.trees.contains(want) || missing.blobs.contains(want))
-            {
-                return Err(WireError::NotSent(*left).into());
+            missing = self.repository.missing(head.tree, scope, &self.limits).await?;
+            let left = request.wants.iter().copied().find(|want| missing.contains(*want));
+            match left.or(missing.first().filter(|_| !server.any_object)) {
+                None => {}
+                // It was left out because the known commit has it, in a folder that was not in scope then.
+                Some(_) if known.is_some() => known = None,
+                Some(left) => return Err(WireError::NotSent(left).into()),
             }
         }
         Err(WireError::TooMuch { what: "requests for missing objects", limit: ROUNDS as u64 }.into())
     }
 
-    /// Trees first, since they tell what else is missing; with all that is beneath them, but for files that may be here.
-    fn rest(&self, missing: &Missing) -> FetchRequest {
-        let wants = if missing.trees.is_empty() { &missing.blobs } else { &missing.trees };
-        let filter = (!missing.trees.is_empty()).then_some(Filter::NoBlobs);
-        FetchRequest { wants: wants.iter().take(WANTS).copied().collect(), filter, ..Default::default() }
+    /// Asks for what is missing by its ids: the way down to the folders in scope, then those, then single files.
+    ///
+    /// Told that the known commit is where our history ends, a server sends what differs between the two trees, and
+    /// builds upon the known one. What it leaves out although it is not here is asked for by id in the next round.
+    fn by_id(&self, missing: &Missing, known: Option<Oid>, filters: bool) -> FetchRequest {
+        let (wants, filter) = match missing {
+            Missing { above, .. } if !above.is_empty() => (above, Some(Filter::NoTrees)),
+            // Once single files are missing, an earlier fetch broke off: what it brought is not asked for again.
+            Missing { trees, blobs, .. } if !trees.is_empty() => {
+                (trees, Some(Filter::NoBlobs).filter(|_| !blobs.is_empty()))
+            }
+            Missing { blobs, .. } => (blobs, None),
+        };
+        let known: Vec<Oid> = known.into_iter().collect();
+        FetchRequest {
+            wants: wants.iter().take(WANTS).copied().collect(),
+            filter: filter.filter(|_| filters),
+            haves: known.clone(),
+            shallow: known,
+            depth: None,
+        }
     }
 
     async fn receive(&mut self, request: &FetchRequest) -> Result<(), Fault> {
@@ -85,4 +102,10 @@ impl Fetch<'_> {
         }
         receiver.finish().await
     }
+}
+
+/// Asks for a commit with all its files, where the server gives nothing by other ids.
+fn whole(commit: Oid, known: Option<Oid>) -> FetchRequest {
+    let haves = known.into_iter().collect();
+    FetchRequest { wants: vec![commit], haves, depth: Some(1), ..Default::default() }
 }

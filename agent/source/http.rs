@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use reqwest::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
+    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION,
 };
 use reqwest::{Client, Method, Response, StatusCode};
 use rustls::pki_types::CertificateDer;
@@ -20,9 +20,11 @@ use url::Url;
 
 use super::body::{Body, Meter, Origin};
 use super::pktline::PacketReader;
-use super::protocol::Capabilities;
+use super::protocol::Hello;
+use super::transport::TransportError;
 use super::wire::{WireError, said};
 use crate::config::git::{Credentials, GitSource, Limits};
+use crate::retry_after::retry_after;
 
 const GIT_PROTOCOL: HeaderName = HeaderName::from_static("git-protocol");
 const ADVERTISEMENT: &str = "application/x-git-upload-pack-advertisement";
@@ -45,22 +47,8 @@ struct ClientKey {
     connect: Duration,
 }
 
-/// A CA that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "each says itself")]
-pub enum TlsError {
-    #[error("ca.crt holds no PEM certificate")]
-    NoCertificate,
-    #[error("ca.crt holds a certificate that cannot be read")]
-    Pem(#[source] rustls::pki_types::pem::Error),
-    #[error("the TLS client cannot be set up")]
-    Rustls(#[from] rustls::Error),
-    #[error("the HTTP client cannot be set up")]
-    Client(#[from] reqwest::Error),
-}
-
 impl Clients {
-    fn get(&self, source: &GitSource) -> Result<Client, TlsError> {
+    fn get(&self, source: &GitSource) -> Result<Client, TransportError> {
         let key = ClientKey { ca: source.ca.clone(), connect: source.limits.connect };
         let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&key) {
@@ -76,15 +64,15 @@ impl Clients {
     }
 }
 
-fn client(ca: Option<&[u8]>, connect: Duration) -> Result<Client, TlsError> {
+fn client(ca: Option<&[u8]>, connect: Duration) -> Result<Client, TransportError> {
     let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     if let Some(pem) = ca {
         let before = roots.len();
         for certificate in CertificateDer::pem_slice_iter(pem) {
-            roots.add(certificate.map_err(TlsError::Pem)?)?;
+            roots.add(certificate.map_err(TransportError::Pem)?)?;
         }
         if roots.len() == before {
-            return Err(TlsError::NoCertificate);
+            return Err(TransportError::NoCertificate);
         }
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -121,12 +109,14 @@ impl HttpTransport {
         source: &GitSource,
         base: Option<Url>,
         meter: Meter,
-    ) -> Result<Self, TlsError> {
+    ) -> Result<Self, TransportError> {
         let written = source.url.as_url();
         let base = base.filter(|base| same_host(written, base)).unwrap_or_else(|| written.clone());
         let mut headers = HeaderMap::new();
         headers.insert(GIT_PROTOCOL, HeaderValue::from_static("version=2"));
-        if let Some(value) = source.credentials.as_ref().and_then(authorization) {
+        if let Some(credentials) = &source.credentials
+            && let Some(value) = authorization(credentials)?
+        {
             headers.insert(AUTHORIZATION, value);
         }
         Ok(Self { client: clients.get(source)?, base, headers, limits: source.limits, meter })
@@ -137,8 +127,13 @@ impl HttpTransport {
         &self.base
     }
 
+    /// Goes back to the address that the spec gives.
+    pub(crate) fn forget(&mut self, written: &Url) {
+        self.base = written.clone();
+    }
+
     /// Asks what the server can do. Follows redirects on the same host, as git does for this request alone.
-    pub(crate) async fn handshake(&mut self) -> Result<Capabilities, WireError> {
+    pub(crate) async fn hello(&mut self) -> Result<Hello, WireError> {
         for _ in 0..=MOST_REDIRECTS {
             let mut url = at(&self.base, "info/refs");
             url.set_query(Some("service=git-upload-pack"));
@@ -148,13 +143,13 @@ impl HttpTransport {
                 continue;
             }
             let mut packets = self.answer(response, ADVERTISEMENT).await?;
-            return Capabilities::read(&mut packets).await;
+            return Hello::read(&mut packets, self.limits.refs).await;
         }
         Err(WireError::NotGit { what: format!("more than {MOST_REDIRECTS} redirects follow each other") })
     }
 
     /// Sends a command; the packets of its answer follow.
-    pub(crate) async fn command(&self, request: Bytes) -> Result<PacketReader, WireError> {
+    pub(crate) async fn request(&self, request: Bytes) -> Result<PacketReader, WireError> {
         let response = self.send(Method::POST, at(&self.base, "git-upload-pack"), Some(request)).await?;
         self.answer(response, RESULT).await
     }
@@ -200,7 +195,7 @@ impl HttpTransport {
                 retry_after: None,
             });
         }
-        let retry_after = retry_after(&response);
+        let retry_after = retry_after(response.headers());
         let plain = content_type.is_some_and(|found| found.as_bytes().starts_with(b"text/plain"));
         let said = match (plain, self.body(response).chunk().await) {
             (true, Ok(Some(chunk))) => said(&chunk),
@@ -218,17 +213,21 @@ impl HttpTransport {
     }
 }
 
-fn authorization(credentials: &Credentials) -> Option<HeaderValue> {
+/// The header that says who we are. What is no header value (a token with a line break) is left out; the server will
+/// then ask for it.
+fn authorization(credentials: &Credentials) -> Result<Option<HeaderValue>, TransportError> {
     let text = match credentials {
         Credentials::Basic { username, password } => {
             format!("Basic {}", BASE64.encode(format!("{username}:{}", password.reveal())))
         }
         Credentials::Bearer(token) => format!("Bearer {}", token.reveal()),
+        Credentials::Ssh { .. } => return Err(TransportError::IdentityOverHttp),
     };
-    // What is no header value (a token with a line break) is left out; the server will then ask for it.
-    let mut value = HeaderValue::from_str(text.trim_end()).ok()?;
-    value.set_sensitive(true);
-    Some(value)
+    let mut value = HeaderValue::from_str(text.trim_end()).ok();
+    if let Some(value) = &mut value {
+        value.set_sensitive(true);
+    }
+    Ok(value)
 }
 
 fn at(base: &Url, path: &str) -> Url {
@@ -267,18 +266,6 @@ fn redirected(base: &Url, response: &Response) -> Result<Url, WireError> {
     Ok(target)
 }
 
-/// Seconds, or a date (RFC 9110, section 10.2.3); a date is judged by the server's own clock, not by ours.
-fn retry_after(response: &Response) -> Option<Duration> {
-    let header = |name: HeaderName| response.headers().get(name).and_then(|value| value.to_str().ok());
-    let after = header(RETRY_AFTER)?;
-    if let Ok(seconds) = after.trim().parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = |text: &str| jiff::fmt::rfc2822::parse(text).ok().map(|zoned| zoned.timestamp());
-    let seconds = date(after)?.as_second() - date(header(reqwest::header::DATE)?)?.as_second();
-    u64::try_from(seconds).ok().map(Duration::from_secs)
-}
-
 fn gzip(bytes: &[u8]) -> Result<Bytes, WireError> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(bytes).and_then(|()| encoder.finish()).map(Bytes::from).map_err(WireError::Connection)
@@ -301,8 +288,8 @@ mod tests {
 
     #[test]
     fn a_secret_header_does_not_print() {
-        let value =
-            authorization(&Credentials::Bearer(crate::config::secret::Secret::new("hunter2".to_owned()))).unwrap();
+        let token = crate::config::secret::Secret::new("hunter2".to_owned());
+        let value = authorization(&Credentials::Bearer(token)).unwrap().unwrap();
         assert!(!format!("{value:?}").contains("hunter2"));
     }
 }

@@ -27,8 +27,11 @@ mod protocol;
 mod receive;
 mod reference;
 mod repository;
+mod scope;
 mod session;
 mod snapshot;
+mod ssh;
+mod transport;
 mod tree;
 mod verify;
 mod wire;
@@ -43,9 +46,9 @@ use wickie_trust::{Candidate, Floor, Step, WentBack};
 
 pub use body::Traffic;
 pub use error::{SourceError, SourceErrorClass};
-pub use http::TlsError;
 pub use object::ObjectError;
 pub use snapshot::{FileEntry, Snapshot};
+pub use transport::TransportError;
 pub use tree::FileMode;
 pub use verify::Verified;
 pub use wire::WireError;
@@ -56,6 +59,7 @@ use fetch::Fetch;
 use http::Clients;
 use reference::Offer;
 use repository::{Descent, Repository};
+use scope::Scope;
 use session::Session;
 use snapshot::content_error;
 use verify::Head;
@@ -129,10 +133,11 @@ impl Git {
         let Some(SnapshotRow { snapshot, .. }) = newest.into_iter().next() else { return Ok(None) };
         let offer = accepted_offer(source, &snapshot, row.floor.as_ref());
         let Some(head) = self.believe(source, &offer, snapshot.accepted_at).await? else { return Ok(None) };
-        let missing = self.repository.missing(head.tree, &source.limits).await;
+        let scope = Scope::new(source.paths.as_deref());
+        let missing = self.repository.missing(head.tree, &scope, &source.limits).await;
         let missing = missing.map_err(|fault| content_error(&offer.revision, fault))?;
-        if let Some(oid) = missing.trees.first().or(missing.blobs.first()) {
-            let source = ObjectError::Missing { kind: "object", oid: *oid };
+        if let Some(oid) = missing.first() {
+            let source = ObjectError::Missing { kind: "object", oid };
             return Err(SourceError::Content { revision: offer.revision.to_string(), source });
         }
         Ok(Some(self.complete(source, head, snapshot.accepted_at)))
@@ -147,8 +152,8 @@ impl Git {
         let _fetching = self.fetching.read().await;
         let store = &self.repository.store;
         let row = store.source(&source.name).await?;
-        let mut session =
-            Session::new(&self.clients, source, row.server.as_deref(), meter.clone()).map_err(SourceError::Tls)?;
+        let mut session = Session::new(&self.clients, source, row.server.as_deref(), meter.clone())
+            .map_err(SourceError::Transport)?;
         let polled = self.converse(source, &row, &mut session, meter, now).await;
         if let Some(note) = session.note() {
             store.note_server(&source.name, Some(note)).await?;
@@ -178,7 +183,11 @@ impl Git {
         let mut fetch = Fetch { session, repository: &self.repository, limits: source.limits };
         let head = self.adopt(source, &offer, &step, &mut fetch, now).await?;
         let known = self.known_commit(source).await?;
-        fetch.files(head.tree, known).await.map_err(|fault| exchange_error(source, revision, "fetch files", fault))?;
+        let scope = Scope::new(source.paths.as_deref());
+        fetch
+            .files(&head, &scope, known)
+            .await
+            .map_err(|fault| exchange_error(source, revision, "fetch files", fault))?;
         self.accept(source, &offer, head, meter, now).await.map(PollOutcome::New)
     }
 

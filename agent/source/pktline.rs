@@ -104,8 +104,19 @@ impl PacketWriter {
         self
     }
 
-    pub(crate) fn flush(&mut self) -> Bytes {
+    /// Ends a part of the message.
+    pub(crate) fn end(&mut self) -> &mut Self {
         self.0.extend_from_slice(b"0000");
+        self
+    }
+
+    /// The message, ended.
+    pub(crate) fn flush(&mut self) -> Bytes {
+        self.end().take()
+    }
+
+    /// The message as it stands.
+    pub(crate) fn take(&mut self) -> Bytes {
         Bytes::from(std::mem::take(&mut self.0))
     }
 }

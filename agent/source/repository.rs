@@ -5,7 +5,9 @@ use std::collections::{HashSet, VecDeque};
 use wickie_model::Oid;
 
 use super::error::Fault;
+use super::ignore;
 use super::object::{self, Commit, ObjectError, Tag};
+use super::scope::Scope;
 use super::tree::{self, Target, TreeEntry};
 use crate::config::git::Limits;
 use crate::store::{ObjectKind, Store};
@@ -19,9 +21,25 @@ pub(crate) struct Repository {
 /// What is not there of a tree.
 #[derive(Debug, Default)]
 pub(crate) struct Missing {
+    /// Folders above those in scope, of which the list of names alone is needed, and the patterns that lie in them.
+    pub(crate) above: Vec<Oid>,
+    /// Folders in scope, with all that is beneath them.
     pub(crate) trees: Vec<Oid>,
     pub(crate) blobs: Vec<Oid>,
 }
+
+impl Missing {
+    pub(crate) fn first(&self) -> Option<Oid> {
+        self.above.first().or(self.trees.first()).or(self.blobs.first()).copied()
+    }
+
+    pub(crate) fn contains(&self, oid: Oid) -> bool {
+        [&self.above, &self.trees, &self.blobs].into_iter().any(|list| list.contains(&oid))
+    }
+}
+
+/// What a walk has come by: an id, and whether it is a tree.
+type Reached = HashSet<(Oid, bool)>;
 
 /// Whether one commit descends from another, as far as the store can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,15 +87,42 @@ impl Repository {
         self.read(oid, ObjectKind::Blob).await
     }
 
-    /// Walks a tree to its leaves: what of it is not in the store. Every name in it is checked on the way.
-    pub(crate) async fn missing(&self, root: Oid, limits: &Limits) -> Result<Missing, Fault> {
-        let mut reached = HashSet::new();
-        let trees = self.walk(root, limits, &mut reached).await?;
+    /// Walks what is in scope of a tree to its leaves: what of it is not in the store. Every name in it is checked on
+    /// the way.
+    pub(crate) async fn missing(&self, root: Oid, scope: &Scope, limits: &Limits) -> Result<Missing, Fault> {
+        let mut missing = Missing::default();
+        let mut reached = Reached::new();
+        let mut patterns = Vec::new();
+        let mut above = vec![(root, scope.clone())];
+        while let Some((oid, scope)) = above.pop() {
+            if scope.is_whole() {
+                missing.trees.extend(self.walk(oid, limits, &mut reached).await?);
+                continue;
+            }
+            let Some(entries) = self.tree(oid).await? else {
+                missing.above.push(oid);
+                continue;
+            };
+            for entry in entries {
+                match entry.target {
+                    Target::Directory => above.extend(scope.enter(&entry.name).map(|scope| (entry.oid, scope))),
+                    // Its patterns reach down into the folders in scope.
+                    Target::File(_) if entry.name == ignore::FILE => patterns.push(entry.oid),
+                    Target::File(_) | Target::Submodule => {}
+                }
+            }
+        }
         let blobs: Vec<Oid> = reached.into_iter().filter(|(_, is_tree)| !is_tree).map(|(oid, _)| oid).collect();
-        let there: HashSet<Oid> =
-            self.store.object_sizes(blobs.clone()).await?.into_iter().map(|(oid, _)| oid).collect();
-        let blobs = blobs.into_iter().filter(|oid| !there.contains(oid)).collect();
-        Ok(Missing { trees, blobs })
+        missing.blobs = self.absent(blobs).await?;
+        missing.above.extend(self.absent(patterns).await?);
+        Ok(missing)
+    }
+
+    /// Those of some objects that are not in the store.
+    async fn absent(&self, oids: Vec<Oid>) -> Result<Vec<Oid>, Fault> {
+        let there = self.store.object_sizes(oids.clone()).await?;
+        let there: HashSet<Oid> = there.into_iter().map(|(oid, _)| oid).collect();
+        Ok(oids.into_iter().filter(|oid| !there.contains(oid)).collect())
     }
 
     /// Everything that the commits and tags in `roots` reach, as far as it is there. Parents are not followed.
@@ -103,7 +148,7 @@ impl Repository {
 
     /// Adds what `root` reaches to `reached` (an id, and whether it is a tree), and gives the trees that are not there.
     /// A tree that was reached before is not walked again, so that a tree of itself a million times costs nothing.
-    async fn walk(&self, root: Oid, limits: &Limits, reached: &mut HashSet<(Oid, bool)>) -> Result<Vec<Oid>, Fault> {
+    async fn walk(&self, root: Oid, limits: &Limits, reached: &mut Reached) -> Result<Vec<Oid>, Fault> {
         let mut missing = Vec::new();
         let mut ahead = Vec::new();
         if reached.insert((root, true)) {

@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::body::Meter;
-use super::http::{Clients, HttpTransport, TlsError};
+use super::http::Clients;
 use super::pktline::PacketReader;
-use super::protocol::{self, Capabilities, FetchRequest, PackStream, Ref};
+use super::protocol::{self, Capabilities, FetchRequest, PackStream, Ref, Version};
+use super::transport::{Transport, TransportError};
 use super::wire::WireError;
 use crate::config::git::GitSource;
 
@@ -20,15 +21,17 @@ pub(crate) struct ServerNote {
     /// The URL it was learnt for.
     url: Url,
     /// Where the repository was found to be.
-    base: Url,
+    base: Option<Url>,
     capabilities: Capabilities,
 }
 
 /// A conversation.
 pub(crate) struct Session {
-    transport: HttpTransport,
+    transport: Transport,
     url: Url,
     capabilities: Option<Capabilities>,
+    /// The references that came with the greeting of an old server.
+    refs: Option<Vec<Ref>>,
     remembered: bool,
     most_refs: u32,
 }
@@ -40,13 +43,14 @@ impl Session {
         source: &GitSource,
         note: Option<&str>,
         meter: Meter,
-    ) -> Result<Self, TlsError> {
+    ) -> Result<Self, TransportError> {
         let url = source.url.as_url().clone();
         let note = note.and_then(|note| serde_json::from_str::<ServerNote>(note).ok()).filter(|note| note.url == url);
-        let base = note.as_ref().map(|note| note.base.clone());
+        let base = note.as_ref().and_then(|note| note.base.clone());
         Ok(Self {
-            transport: HttpTransport::new(clients, source, base, meter)?,
+            transport: Transport::new(clients, source, base, meter)?,
             url,
+            refs: None,
             remembered: note.is_some(),
             capabilities: note.map(|note| note.capabilities),
             most_refs: source.limits.refs,
@@ -56,7 +60,7 @@ impl Session {
     /// What is to be remembered, if anything new was learnt.
     pub(crate) fn note(&self) -> Option<String> {
         let capabilities = self.capabilities.filter(|_| !self.remembered)?;
-        let note = ServerNote { url: self.url.clone(), base: self.transport.base().clone(), capabilities };
+        let note = ServerNote { url: self.url.clone(), base: self.transport.base().cloned(), capabilities };
         serde_json::to_string(&note).ok()
     }
 
@@ -64,33 +68,46 @@ impl Session {
     pub(crate) async fn capabilities(&mut self) -> Result<Capabilities, WireError> {
         match self.capabilities {
             Some(known) => Ok(known),
-            None => {
-                let learnt = self.transport.handshake().await?;
-                self.capabilities = Some(learnt);
-                Ok(learnt)
-            }
+            None => self.greet().await,
         }
     }
 
-    /// Lists the references that begin with one of `prefixes`.
+    async fn greet(&mut self) -> Result<Capabilities, WireError> {
+        let hello = self.transport.hello().await?;
+        self.remembered = self.remembered && self.capabilities == Some(hello.capabilities);
+        self.capabilities = Some(hello.capabilities);
+        self.refs = hello.refs;
+        Ok(hello.capabilities)
+    }
+
+    /// Lists the references that begin with one of `prefixes`; an old server lists all it has.
     pub(crate) async fn ls_refs(&mut self, prefixes: &[String]) -> Result<Vec<Ref>, WireError> {
-        let mut packets = self.ask(protocol::ls_refs(prefixes)).await?;
+        let mut server = self.capabilities().await?;
+        if server.version == Version::V0 && self.refs.is_none() {
+            // Its greeting is the list; and it may have been replaced by a newer server since.
+            server = self.greet().await?;
+        }
+        if let (Version::V0, Some(refs)) = (server.version, self.refs.take()) {
+            return Ok(refs);
+        }
+        let mut packets = self.ask(|_| protocol::ls_refs(prefixes)).await?;
         protocol::read_refs(&mut packets, self.most_refs).await
     }
 
     /// Asks for a pack.
     pub(crate) async fn fetch(&mut self, request: &FetchRequest) -> Result<PackStream, WireError> {
-        PackStream::open(self.ask(request.encode()).await?).await
+        let packets = self.ask(|server| request.encode(server)).await?;
+        PackStream::open(packets, self.capabilities().await?.version).await
     }
 
-    async fn ask(&mut self, request: Bytes) -> Result<PacketReader, WireError> {
-        self.capabilities().await?;
-        match self.transport.command(request.clone()).await {
+    async fn ask(&mut self, request: impl Fn(Capabilities) -> Bytes) -> Result<PacketReader, WireError> {
+        let server = self.capabilities().await?;
+        match self.transport.request(request(server)).await {
             Err(error) if self.remembered && is_misunderstanding(&error) => {
                 self.remembered = false;
-                self.capabilities = None;
-                self.capabilities().await?;
-                self.transport.command(request).await
+                self.transport.forget(&self.url);
+                let server = self.greet().await?;
+                self.transport.request(request(server)).await
             }
             answer => answer,
         }

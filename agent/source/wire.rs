@@ -22,8 +22,14 @@ pub enum WireError {
     Redirect { to: String },
     #[error("the server does not speak Git's smart protocol there: {what}")]
     NotGit { what: String },
-    #[error("the server speaks Git's protocol version {version} only; version 2 is needed")]
-    Version { version: String },
+    #[error("the SSH connection failed")]
+    Ssh(#[source] russh::Error),
+    #[error("the server refused the SSH key {key} for the user {user:?}")]
+    SshIdentity { user: String, key: String },
+    #[error("the server shows the host key {key}, {what}")]
+    HostKey { key: String, what: &'static str },
+    #[error("the server would not run {command:?}{}", detail(said))]
+    Command { command: String, said: String },
     #[error("the repository uses {format} object ids; only sha1 is supported")]
     ObjectFormat { format: String },
     #[error("the server reports: {0}")]

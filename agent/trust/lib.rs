@@ -10,9 +10,11 @@
 
 mod allowed_signers;
 mod floor;
+mod known_hosts;
 mod pgp;
 mod signers;
 mod ssh;
 
 pub use floor::{Candidate, Floor, Step, WentBack};
+pub use known_hosts::{HostKey, KnownHosts};
 pub use signers::{At, Refusal, Signer, Signers, SignersError};

@@ -105,7 +105,7 @@ fn fingerprint(key: &KeyData) -> String {
 }
 
 /// OpenSSH's patterns: `*` is any text, `?` any one character.
-fn matches(pattern: &str, text: &str) -> bool {
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     let (mut pattern, mut text) = (pattern.as_bytes(), text.as_bytes());
     // Where to go on if the text after the last star did not fit.
     let mut star: Option<(&[u8], &[u8])> = None;

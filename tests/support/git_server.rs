@@ -40,11 +40,13 @@ pub struct GitServerOptions {
     pub filter: bool,
     /// Takes pushes from everybody who may fetch.
     pub push: bool,
+    /// Knows protocol version 0 alone, as Azure DevOps and old servers do.
+    pub old: bool,
 }
 
 impl Default for GitServerOptions {
     fn default() -> Self {
-        Self { tls: false, auth: Auth::Open, filter: true, push: false }
+        Self { tls: false, auth: Auth::Open, filter: true, push: false, old: false }
     }
 }
 
@@ -71,7 +73,10 @@ impl GitServer {
         let authority = options.tls.then(|| Authority::new("wickie test git server")).transpose()?;
         let auth = Arc::new(Mutex::new(options.auth));
         let (root, check) = (Arc::new(root.to_owned()), auth.clone());
-        let front = Front::start("git server", authority.as_ref(), move |request| {
+        let front = Front::start("git server", authority.as_ref(), move |mut request| {
+            if options.old {
+                request.headers_mut().remove("git-protocol");
+            }
             let given = request
                 .headers()
                 .get("authorization")

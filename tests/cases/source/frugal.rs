@@ -1,0 +1,142 @@
+//! What a poll costs.
+
+use wickie_testbench::{Fault, GitServerOptions, git_server, manifests};
+
+use crate::world::World;
+
+fn fill(world: &World, count: usize) {
+    world.repo.write_all(&manifests::many(count, Some("default"))).unwrap();
+    world.repo.commit("many", &world.ada.signer()).unwrap();
+}
+
+#[tokio::test]
+async fn a_poll_and_a_one_line_commit_cost_next_to_nothing() {
+    let world = World::new("frugal");
+    fill(&world, 1_000);
+    world.repo.git(&["repack", "-adq"]).unwrap();
+    let source = world.source();
+    world.accept(&source).await;
+
+    let idle = world.poll(&source).await.traffic;
+    assert_eq!(idle.requests, 1);
+    assert!(idle.received <= 200, "{idle:?}");
+
+    let path = manifests::many(10, Some("default"))[3].0.clone();
+    let text = std::fs::read_to_string(world.repo.work().join(&path)).unwrap();
+    world.commit(&[(&path, &format!("{text}# one more line\n"))]);
+    let change = world.poll(&source).await;
+    change.outcome.unwrap();
+    println!("idle: {idle:?}; one line: {:?}", change.traffic);
+    assert!(change.traffic.received <= 1_500, "{:?}", change.traffic);
+    assert_eq!(change.traffic.requests, 3);
+}
+
+#[tokio::test]
+async fn a_merge_of_a_branch_that_forked_long_ago() {
+    let world = World::new("frugal-merge");
+    fill(&world, 100);
+    world.repo.git(&["branch", "feature", "main"]).unwrap();
+    for number in 0..250 {
+        world.commit(&[("counter.yaml", &format!("count: {number}\n"))]);
+    }
+    world.repo.git(&["repack", "-adq"]).unwrap();
+    let source = world.source();
+    world.accept(&source).await;
+
+    let main = world.repo.id("main").unwrap();
+    world.repo.git(&["read-tree", "feature"]).unwrap();
+    world.repo.write("feature.yaml", "a: 1\n").unwrap();
+    let mut side = world.repo.draft("refs/heads/feature", "a feature").unwrap();
+    let feature = world.repo.object("commit", &side.signed(&world.ada.signer()).unwrap()).unwrap();
+    side.parents = vec![main, feature];
+    side.message = "merge".to_owned();
+    let merge = world.repo.object("commit", &side.signed(&world.ada.signer()).unwrap()).unwrap();
+    world.repo.set_ref("refs/heads/main", &merge).unwrap();
+    let polled = world.poll(&source).await;
+    polled.outcome.unwrap();
+    println!("merge: {:?}", polled.traffic);
+    assert!(polled.traffic.received <= 10_000, "{:?}", polled.traffic);
+}
+
+#[tokio::test]
+async fn a_server_without_filters_serves_too() {
+    let world = World::with("frugal-filter", GitServerOptions { filter: false, ..Default::default() });
+    fill(&world, 50);
+    let source = world.source();
+    assert_eq!(world.accept(&source).await.files("").await.unwrap().unwrap().len(), 50);
+    world.commit(&[("new.yaml", "a: 1\n")]);
+    assert_eq!(world.accept(&source).await.files("").await.unwrap().unwrap().len(), 51);
+}
+
+#[tokio::test]
+async fn an_interrupted_fetch_asks_only_for_the_rest() {
+    let world = World::new("frugal-cut");
+    fill(&world, 1_000);
+    let source = world.source();
+    let whole = {
+        let other = world.scratch.path().join("other");
+        let dir = wickie::store::DataDir::new(other);
+        dir.create().unwrap();
+        let (store, _) = wickie::store::Store::open(&dir, jiff::Timestamp::now()).unwrap();
+        let polled = wickie::source::Git::new(store).poll(&source, jiff::Timestamp::now()).await;
+        polled.outcome.unwrap();
+        polled.traffic.received
+    };
+    world.server.inject(Fault::Cut { after: 40_000 }.on(git_server::is_fetch));
+    let (mut received, mut tries) = (0, 0);
+    loop {
+        let polled = world.poll(&source).await;
+        received += polled.traffic.received;
+        tries += 1;
+        assert!(tries < 100, "{:?}", polled.outcome);
+        if polled.outcome.is_ok() {
+            break;
+        }
+    }
+    println!("whole: {whole}, in {tries} tries: {received}");
+    assert!(tries > 2);
+    assert!(received as f64 <= whole as f64 * 1.3, "{received} of {whole}");
+}
+
+#[tokio::test]
+async fn one_folder_of_two_hundred_is_a_small_part_of_the_cost() {
+    let world = World::new("frugal-paths");
+    let mut random = fastrand::Rng::with_seed(7);
+    for folder in 0..200 {
+        for (path, text) in manifests::many(20, Some("default")) {
+            // What no two clusters share: names, addresses, digests of images.
+            let own: String = std::iter::repeat_with(|| random.alphanumeric()).take(100).collect();
+            let text = format!("{text}# {own}\n");
+            world.repo.write(&format!("clusters/c{folder}/{path}"), &text).unwrap();
+        }
+    }
+    world.repo.write("clusters/.sourceignore", "*.md\n").unwrap();
+    world.repo.write("clusters/c7/README.md", "hello\n").unwrap();
+    world.repo.commit("many", &world.ada.signer()).unwrap();
+    world.repo.git(&["repack", "-adq"]).unwrap();
+    let whole = world.poll(&world.source()).await.traffic.received;
+
+    let mut source = world.source();
+    source.name.name = "part".to_owned();
+    source.paths = Some(vec!["./clusters/c7".to_owned()]);
+    let world = world.emptied();
+    let part = world.poll(&source).await;
+    let outcome = part.outcome.unwrap();
+    println!("whole: {whole}, one folder: {:?}", part.traffic);
+    assert!(part.traffic.received * 100 <= whole * 3, "{:?} of {whole}", part.traffic);
+    let wickie::source::PollOutcome::New(snapshot) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(snapshot.files("clusters/c7").await.unwrap().unwrap().len(), 20);
+    assert!(snapshot.files("clusters/c8").await.is_err());
+    assert!(world.git.load(&source).await.unwrap().is_some());
+
+    // A change costs the names on the way down, and what changed; a folder that is used from now on is fetched then.
+    world.commit(&[("clusters/c8/new.yaml", "a: 1\n"), ("clusters/c7/new.yaml", "a: 2\n")]);
+    let change = world.poll(&source).await;
+    change.outcome.unwrap();
+    println!("a change: {:?}", change.traffic);
+    assert!(change.traffic.received <= 8_000, "{:?}", change.traffic);
+    source.paths = Some(vec!["clusters/c7".to_owned(), "clusters/c9".to_owned()]);
+    assert!(world.git.load(&source).await.is_err());
+    let snapshot = world.accept(&source).await;
+    assert_eq!(snapshot.files("clusters/c9").await.unwrap().unwrap().len(), 20);
+}

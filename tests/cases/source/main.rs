@@ -1,0 +1,10 @@
+//! The Git stage against the real git: `git http-backend` serves what the real git made.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by failing")]
+
+mod accept;
+mod believe;
+mod frugal;
+mod ssh;
+mod transport;
+mod world;
