@@ -227,8 +227,10 @@ impl Drive {
             self.declared.remove(&resource);
             self.removed(&resource);
         }
-        // Sources before those who take from them.
-        for (resource, declared) in merged {
+        // Alerts before what they tell of, or the first words would reach nobody; sources before those who take from them.
+        let tells = |resource: &Resource| matches!(resource.kind, ResourceKind::Provider | ResourceKind::Alert);
+        let (telling, others): (Vec<_>, Vec<_>) = merged.into_iter().partition(|(resource, _)| tells(resource));
+        for (resource, declared) in telling.into_iter().chain(others) {
             let before = self.declared.insert(resource.clone(), declared.clone());
             self.note_about(&declared);
             let asked = before.as_ref().is_some_and(|before| {

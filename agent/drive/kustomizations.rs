@@ -17,6 +17,7 @@ use wickie_plan::{DeletionPolicy, Mode, Policy};
 
 use super::live::Look;
 use super::run::{self, BuildKey, Job, Report, RunError, Wanted};
+use super::sources::SourceState;
 use super::{Drive, Event};
 use crate::cluster::{ApiError, Cluster, Kind};
 use crate::config::{Declared, Invalid, Kustomization};
@@ -253,6 +254,12 @@ impl Drive {
             Some(_) => {}
         }
         spec.depends_on.iter().find_map(|on| self.unready_dependency(spec, on)).map(Hold::Dependency)
+    }
+
+    /// Whether its source has not been asked for the first time yet.
+    fn source_is_starting(&self, name: &ResourceName) -> bool {
+        let source = self.kustomizations.get(name).and_then(KustomizationState::source);
+        source.and_then(|source| self.sources.get(source)).is_some_and(SourceState::is_starting)
     }
 
     /// Why a dependency is not ready. Where both take from one source, it must be ready at its newest revision, as in Flux.
@@ -555,6 +562,8 @@ impl Drive {
         let (why, message, stalled) = match hold {
             // Flux leaves the conditions of a suspended object as they are.
             Hold::Suspended => return self.answer_waiters(&resource(name)),
+            // At every start the stored snapshot is loaded first: until the source was asked there is nothing to tell.
+            Hold::Source(_) if self.source_is_starting(name) => return,
             Hold::Source(message) => (reason::ARTIFACT_FAILED, message.clone(), false),
             Hold::Dependency(message) => (reason::DEPENDENCY_NOT_READY, message.clone(), false),
             Hold::Invalid(message) => (reason::INVALID_SPEC, message.clone(), true),

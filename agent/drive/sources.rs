@@ -81,6 +81,11 @@ impl SourceState {
         self.suspended || (self.asked_once && matches!(self.stage, Stage::Idle | Stage::Unusable))
     }
 
+    /// Whether it is still to be asked for the first time.
+    pub(super) fn is_starting(&self) -> bool {
+        !self.suspended && !self.asked_once
+    }
+
     pub(super) fn revision(&self) -> Option<&Revision> {
         self.revision.as_ref()
     }
@@ -246,7 +251,7 @@ impl Drive {
         let Some(state) = self.sources.get_mut(name).filter(|state| state.order == order) else { return };
         let Some(interval) = state.spec.as_ref().map(|spec| spec.interval) else { return };
         state.stage = Stage::Idle;
-        state.asked_once = true;
+        let first = !std::mem::replace(&mut state.asked_once, true);
         let answered = !matches!(&polled.outcome, Err(error) if error.class() == SourceErrorClass::Transient);
         if answered {
             state.last_contact = Some(Timestamp::now());
@@ -274,6 +279,10 @@ impl Drive {
                     if let Some(state) = self.sources.get_mut(name) {
                         state.stage = Stage::Unusable;
                     }
+                }
+                // They were silent until the answer; with a snapshot they are at work.
+                if first && self.source_revision(name).is_none() {
+                    self.ask_followers(name, Cause::Spec);
                 }
             }
         }
