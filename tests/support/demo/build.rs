@@ -18,6 +18,12 @@ pub(crate) fn agent(release: bool) -> Result<PathBuf> {
     if release {
         command.arg("--release");
     }
+    // What `cargo run` says of the demo's package is no word on the agent's; build scripts would run again for it.
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+            command.env_remove(name);
+        }
+    }
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("run cargo build")?;
     ensure!(output.status.success(), "the agent could not be built: cargo says why above");
     let messages = String::from_utf8_lossy(&output.stdout);

@@ -61,8 +61,9 @@ async fn demo(args: &Args, screen: &Screen) -> Result<bool> {
         () = interrupted() => std::process::exit(130),
     };
     let namespace = cluster.make_namespace().await?;
-    let whose = if cluster.is_borrowed() { "yours" } else { "etcd and kube-apiserver, started for this" };
-    screen.say(&format!("Cluster: {whose}, {:.1} s; namespace {namespace}", start.elapsed().as_secs_f64()));
+    let whose = if cluster.is_borrowed() { "yours, reached" } else { "etcd and kube-apiserver, started" };
+    screen.say(&format!("The cluster: {whose} in {:.1} s", start.elapsed().as_secs_f64()));
+    screen.say(&format!("The namespace: {namespace}"));
     let outcome = on(&cluster, &namespace, &binary, args, screen).await;
     // Before what went wrong is told: the namespace goes in any case.
     let tidy = !cluster.is_borrowed() || tidy_up(&cluster, &namespace, screen).await;

@@ -82,7 +82,7 @@ async fn first_apply(scene: &mut Scene<'_>) -> Result<String> {
     let status = applied(scene).await?;
     let signer = status["sources"][0]["snapshot"]["signer"].as_str().context("the status names no signer")?;
     let objects = &status["kustomizations"][0]["objects"]["total"];
-    Ok(format!("{}: {objects} objects exist; signed by {signer}", short(&scene.wanted)))
+    Ok(format!("{}: {objects} objects exist; signed: {signer}", short(&scene.wanted)))
 }
 
 async fn one_object(scene: &mut Scene<'_>) -> Result<String> {
