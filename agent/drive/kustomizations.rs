@@ -582,6 +582,7 @@ impl Drive {
             Hold::Starting => return,
             // Flux leaves the conditions of a suspended object as they are.
             Hold::Suspended => return self.answer_waiters(&resource(name)),
+            // At every start the stored snapshot is loaded first: until the source was asked there is nothing to tell.
             Hold::Source(message) => (reason::ARTIFACT_FAILED, message.clone(), false),
             Hold::Dependency(message) => (reason::DEPENDENCY_NOT_READY, message.clone(), false),
             Hold::Invalid(message) => (reason::INVALID_SPEC, message.clone(), true),

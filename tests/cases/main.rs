@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking, also in its helpers")]
 
 mod cluster_input;
+mod first_words;
 mod frugal;
 mod heard;
 mod main_job;
