@@ -26,6 +26,8 @@ pub struct GitSource {
     pub ca: Option<Vec<u8>>,
     /// Whose signatures are believed; `None` takes what comes, as Flux does.
     pub verify: Option<Verify>,
+    /// Permits for steps back that lie on the node; those in the repository are found there.
+    pub permits: Vec<String>,
     /// Patterns in `.gitignore` form of what is not part of the snapshot, after Flux's own and `.sourceignore`.
     pub ignore: Option<String>,
     /// The folders that are used, where it is known that no other is: only these are fetched. `None` fetches all.

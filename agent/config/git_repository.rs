@@ -75,6 +75,7 @@ impl GitRepository {
             credentials: secret.map(credentials).transpose()?.flatten(),
             ca: secret.and_then(|secret| secret.get("ca.crt").or_else(|| secret.get("caFile"))).map(<[u8]>::to_vec),
             verify,
+            permits: Vec::new(),
             ignore: spec.ignore,
             paths: None,
             limits: Limits::default(),

@@ -39,13 +39,9 @@ pub enum SourceError {
     #[error("the verification Secret holds no key; put an OpenPGP key ring or SSH public keys into it")]
     NoSigners,
     #[error(
-        "the revision {revision} was refused: history went back ({reason}); if that is intended, point the source at it under another branch, tag or URL"
+        "the revision {revision} was refused: history went back ({reason}); if that is intended, sign a permit for it, or point the source at another branch, tag or URL{permits}"
     )]
-    WentBack { revision: String, reason: WentBack },
-    #[error(
-        "the revision {revision} was refused: within {most} commits nothing shows that it descends from {from}, which was accepted before"
-    )]
-    Unproven { revision: String, from: Oid, most: u32 },
+    WentBack { revision: String, reason: Box<WentBack>, permits: String },
     #[error("the credentials and certificates of the Secret cannot be used")]
     Transport(#[source] TransportError),
     #[error(transparent)]
@@ -85,7 +81,7 @@ impl SourceError {
             Self::TimedOut { .. } | Self::HostDown { .. } | Self::NoSuchRef { .. } => Class::Transient,
             Self::Content { .. } => Class::BadContent,
             Self::Refused { .. } | Self::OtherTag { .. } => Class::RefusedSignature,
-            Self::WentBack { .. } | Self::Unproven { .. } => Class::WentBack,
+            Self::WentBack { .. } => Class::WentBack,
             Self::VerifyWithoutTag | Self::Signers(_) | Self::NoSigners | Self::Transport(_) => Class::InvalidSpec,
             Self::Store(_) => Class::Store,
         }

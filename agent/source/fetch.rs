@@ -39,6 +39,16 @@ impl Fetch<'_> {
         self.receive(&request).await
     }
 
+    /// Fetches single objects that are not here.
+    pub(crate) async fn objects(&mut self, oids: &[Oid]) -> Result<(), Fault> {
+        let here = self.repository.store.object_sizes(oids.to_vec()).await?;
+        let wants: Vec<Oid> = oids.iter().copied().filter(|oid| here.iter().all(|(here, _)| here != oid)).collect();
+        match wants.is_empty() {
+            true => Ok(()),
+            false => self.receive(&FetchRequest { wants, ..Default::default() }).await,
+        }
+    }
+
     /// Fetches what is in scope and not here of the files of a commit, building upon those of `known`, an earlier one.
     pub(crate) async fn files(&mut self, head: &Head, scope: &Scope, known: Option<Oid>) -> Result<(), Fault> {
         let mut known = known.filter(|known| *known != head.revision.commit());

@@ -25,6 +25,7 @@ mod http;
 mod ignore;
 mod object;
 mod pack;
+mod permits;
 mod pktline;
 mod protocol;
 mod receive;
@@ -62,6 +63,7 @@ use breaker::Breaker;
 use error::Fault;
 use fetch::Fetch;
 use http::Clients;
+use permits::{Leave, StepBack};
 use reference::Offer;
 use repository::{Descent, Repository};
 use scope::Scope;
@@ -204,9 +206,9 @@ impl Git {
     ) -> Result<PollOutcome, SourceError> {
         let offer = offered(source, session).await?;
         let revision = &offer.revision;
-        let step = Floor::step(row.floor.as_ref(), &source.track(), &offer.candidate)
-            .map_err(|reason| SourceError::WentBack { revision: revision.to_string(), reason })?;
-        if step == Step::Same
+        let floor = row.floor.as_ref();
+        let step = Floor::step(floor, &source.track(), &offer.candidate);
+        if step == Ok(Step::Same)
             && let Ok(Some(held)) = self.load(source).await
             && held.revision() == revision
         {
@@ -214,6 +216,13 @@ impl Git {
         }
         self.repository.store.note_pending(&source.name, offer.commit()).await?;
         let mut fetch = Fetch { session, repository: &self.repository, limits: source.limits };
+        let step = match step {
+            Ok(step) => step,
+            Err(reason) => {
+                self.step_back(source, &offer, floor, reason, &mut fetch, now).await?;
+                Step::Forward
+            }
+        };
         let head = self.adopt(source, &offer, &step, &mut fetch, now).await?;
         let known = self.known_commit(source).await?;
         let scope = Scope::new(source.paths.as_deref());
@@ -247,9 +256,32 @@ impl Git {
             return Err(failed(WireError::NotSent(offer.commit()).into()));
         };
         if let Some(from) = floor {
-            self.check_descent(source, offer, from).await?;
+            self.check_descent(source, offer, from, fetch, now).await?;
         }
         Ok(head)
+    }
+
+    /// Goes on if there is leave for a step back, and otherwise says why history may not go there.
+    async fn step_back(
+        &self,
+        source: &GitSource,
+        offer: &Offer,
+        floor: Option<&Floor>,
+        reason: WentBack,
+        fetch: &mut Fetch<'_>,
+        now: Timestamp,
+    ) -> Result<(), SourceError> {
+        let (revision, to) = (offer.revision.to_string(), offer.commit());
+        let Some(from) = floor.map(|floor| floor.commit) else {
+            return Err(SourceError::WentBack { revision, reason: Box::new(reason), permits: String::new() });
+        };
+        match permits::ask(source, fetch, StepBack { from, to, now }).await? {
+            Leave::Given(signer) => {
+                tracing::warn!(source = %source.name, %revision, %from, %signer, "history goes back: a permit allows it");
+                Ok(())
+            }
+            Leave::None(permits) => Err(SourceError::WentBack { revision, reason: Box::new(reason), permits }),
+        }
     }
 
     fn asked(&self) -> std::sync::MutexGuard<'_, HashMap<ResourceName, Asked>> {
@@ -275,17 +307,24 @@ impl Git {
         Ok(descent == Descent::Proven)
     }
 
-    async fn check_descent(&self, source: &GitSource, offer: &Offer, from: Oid) -> Result<(), SourceError> {
-        let (to, most, revision) = (offer.commit(), source.limits.commits, offer.revision.to_string());
+    async fn check_descent(
+        &self,
+        source: &GitSource,
+        offer: &Offer,
+        from: Oid,
+        fetch: &mut Fetch<'_>,
+        now: Timestamp,
+    ) -> Result<(), SourceError> {
+        let (to, most) = (offer.commit(), source.limits.commits);
         let descent = self.repository.descends(to, from, most).await;
-        match descent.map_err(|fault| content_error(&offer.revision, fault))? {
-            Descent::Proven => Ok(()),
-            Descent::TooLong => Err(SourceError::Unproven { revision, from, most }),
+        let reason = match descent.map_err(|fault| content_error(&offer.revision, fault))? {
+            Descent::Proven => return Ok(()),
+            Descent::TooLong => WentBack::Unproven { from, to, most },
             // Asked for all commits between the two, the server gave what there is: no chain leads from one to the other.
-            Descent::Disproven | Descent::Open => {
-                Err(SourceError::WentBack { revision, reason: WentBack::Rewritten { from, to } })
-            }
-        }
+            Descent::Disproven | Descent::Open => WentBack::Rewritten { from, to },
+        };
+        let floor = Floor { track: source.track(), commit: from, tag: None, version: None };
+        self.step_back(source, offer, Some(&floor), reason, fetch, now).await
     }
 
     /// Reads the commit (and the tag) of an offer from the store and checks its signatures; `None` if it is not there.

@@ -13,7 +13,7 @@ use super::error::SourceError;
 use super::object::{Commit, Signed, Tag};
 use super::reference::Offer;
 use super::snapshot::Snapshot;
-use crate::config::git::GitSource;
+use crate::config::git::{GitSource, Verify};
 
 /// Something that was shown to be what its source's signers signed; or, where the source names no signers, to be what
 /// its server gave.
@@ -52,11 +52,7 @@ pub(crate) fn head(
 ) -> Result<Verified<Head>, SourceError> {
     let mut by = Vec::new();
     if let Some(verify) = &source.verify {
-        let keys = verify.keys.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
-        let signers = Signers::parse(keys).map_err(SourceError::Signers)?;
-        if signers.is_empty() {
-            return Err(SourceError::NoSigners);
-        }
+        let signers = signers(verify)?;
         if verify.mode.tag() {
             by.push(format!("tag by {}", tag_signer(&signers, offer, commit, tag, adopted)?));
         }
@@ -72,6 +68,16 @@ pub(crate) fn head(
         committed: commit.committed,
         signer: (!by.is_empty()).then(|| by.join(", ")),
     }))
+}
+
+/// The signers that a source names.
+pub(crate) fn signers(verify: &Verify) -> Result<Signers, SourceError> {
+    let keys = verify.keys.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
+    let signers = Signers::parse(keys).map_err(SourceError::Signers)?;
+    match signers.is_empty() {
+        true => Err(SourceError::NoSigners),
+        false => Ok(signers),
+    }
 }
 
 /// Who signed the tag. The tag object must be signed for the very name it is offered under: an old, validly signed tag

@@ -63,6 +63,8 @@ pub enum Step {
 pub enum WentBack {
     #[error("{to} does not descend from {from}, which was accepted before: the branch was rewritten")]
     Rewritten { from: Oid, to: Oid },
+    #[error("within {most} commits nothing shows that {to} descends from {from}, which was accepted before")]
+    Unproven { from: Oid, to: Oid, most: u32 },
     #[error("the tag moved from {from} to {to}: a tag never moves")]
     TagMoved { from: Oid, to: Oid },
     #[error("the version went down from {from} to {to}")]

@@ -25,6 +25,24 @@ pub struct At {
     pub signed: Timestamp,
 }
 
+/// What is signed. An SSH signature is for one purpose alone, its namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A commit or a tag.
+    Git,
+    /// Leave for a step back.
+    Permit,
+}
+
+impl Purpose {
+    pub(crate) fn namespace(self) -> &'static str {
+        match self {
+            Self::Git => "git",
+            Self::Permit => "wickie-permit",
+        }
+    }
+}
+
 /// A signer that was believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signer {
@@ -61,10 +79,10 @@ pub enum Refusal {
     NotYetValid { signer: Signer, begins: Timestamp },
     #[error("is signed by {signer}, whose key was revoked")]
     Revoked { signer: Signer },
-    #[error("is signed by {signer} for the namespace {namespace:?}, not for \"git\"")]
-    WrongNamespace { signer: Signer, namespace: String },
-    #[error("is signed by {signer}, which may not sign for the namespace \"git\"")]
-    NamespaceNotAllowed { signer: Signer },
+    #[error("is signed by {signer} for the namespace {namespace:?}, not for {expected:?}")]
+    WrongNamespace { signer: Signer, namespace: String, expected: &'static str },
+    #[error("is signed by {signer}, which may not sign for the namespace {expected:?}")]
+    NamespaceNotAllowed { signer: Signer, expected: &'static str },
     #[error("is signed by {signer}, a key without the right to sign data")]
     NotForSigning { signer: Signer },
     #[error("is signed by {signer} with {what}, which is too weak to be believed")]
@@ -108,15 +126,26 @@ impl Signers {
         self.pgp.is_empty() && self.ssh.is_empty()
     }
 
-    /// Who signed `payload`, if it is one of these signers and the signature holds.
+    /// Who signed `payload`, a commit or a tag, if it is one of these signers and the signature holds.
     pub fn verify(&self, payload: &[u8], signature: Option<&[u8]>, at: At) -> Result<Signer, Refusal> {
+        self.verify_for(Purpose::Git, payload, signature, at)
+    }
+
+    /// Like [`Signers::verify`], for another purpose.
+    pub fn verify_for(
+        &self,
+        purpose: Purpose,
+        payload: &[u8],
+        signature: Option<&[u8]>,
+        at: At,
+    ) -> Result<Signer, Refusal> {
         let signature = signature.ok_or(Refusal::Unsigned)?;
         let text = std::str::from_utf8(signature)
             .map_err(|_| Refusal::Malformed { detail: "it is not text".to_owned() })?
             .trim_start();
         // Git tells the formats apart by their first line: gpg-interface.c, `get_format_by_sig`.
         if text.starts_with("-----BEGIN SSH SIGNATURE-----") {
-            ssh::verify(&self.ssh, payload, text, at)
+            ssh::verify(&self.ssh, purpose, payload, text, at)
         } else if text.starts_with("-----BEGIN PGP SIGNATURE-----") || text.starts_with("-----BEGIN PGP MESSAGE-----") {
             self.pgp.verify(payload, text, at)
         } else if text.starts_with("-----BEGIN SIGNED MESSAGE-----") {

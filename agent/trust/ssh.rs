@@ -6,10 +6,7 @@ use ssh_key::public::KeyData;
 use ssh_key::{HashAlg, PublicKey, SshSig};
 
 use crate::allowed_signers::{self, Line, Options};
-use crate::{At, Refusal, Signer};
-
-/// The namespace that Git signs for.
-const NAMESPACE: &str = "git";
+use crate::{At, Purpose, Refusal, Signer};
 
 /// RSA keys below this many bits are not believed.
 const LEAST_RSA_BITS: usize = 2048;
@@ -51,7 +48,13 @@ impl From<Line> for Allowed {
 ///
 /// A key may stand on several lines with several limits: it is believed if one of them allows it, and otherwise the
 /// reason that the last of them gave is told.
-pub(crate) fn verify(allowed: &[Allowed], payload: &[u8], armored: &str, at: At) -> Result<Signer, Refusal> {
+pub(crate) fn verify(
+    allowed: &[Allowed],
+    purpose: Purpose,
+    payload: &[u8],
+    armored: &str,
+    at: At,
+) -> Result<Signer, Refusal> {
     let signature = SshSig::from_pem(armored.trim_end().as_bytes())
         .map_err(|error| Refusal::Malformed { detail: error.to_string() })?;
     let mut refusal = Refusal::UnknownKey { key: fingerprint(signature.public_key()) };
@@ -60,7 +63,7 @@ pub(crate) fn verify(allowed: &[Allowed], payload: &[u8], armored: &str, at: At)
         if line.key.key_data() != signature.public_key() {
             continue;
         }
-        match line.check(payload, &signature, at) {
+        match line.check(purpose.namespace(), payload, &signature, at) {
             Ok(()) => return Ok(line.signer.clone()),
             Err(reason) => refusal = reason,
         }
@@ -69,10 +72,11 @@ pub(crate) fn verify(allowed: &[Allowed], payload: &[u8], armored: &str, at: At)
 }
 
 impl Allowed {
-    fn check(&self, payload: &[u8], signature: &SshSig, at: At) -> Result<(), Refusal> {
+    fn check(&self, expected: &'static str, payload: &[u8], signature: &SshSig, at: At) -> Result<(), Refusal> {
         let signer = || self.signer.clone();
-        if signature.namespace() != NAMESPACE {
-            return Err(Refusal::WrongNamespace { signer: signer(), namespace: signature.namespace().to_owned() });
+        if signature.namespace() != expected {
+            let namespace = signature.namespace().to_owned();
+            return Err(Refusal::WrongNamespace { signer: signer(), namespace, expected });
         }
         if let KeyData::Rsa(key) = self.key.key_data() {
             let bits = key.n.as_positive_bytes().map_or(0, |bytes| bytes.len() * 8);
@@ -80,11 +84,11 @@ impl Allowed {
                 return Err(Refusal::Weak { signer: signer(), what: format!("an RSA key of {bits} bits") });
             }
         }
-        self.key.verify(NAMESPACE, payload, signature).map_err(|_| Refusal::BadSignature { signer: signer() })?;
+        self.key.verify(expected, payload, signature).map_err(|_| Refusal::BadSignature { signer: signer() })?;
         if let Some(patterns) = &self.options.namespaces
-            && !patterns.iter().any(|pattern| matches(pattern, NAMESPACE))
+            && !patterns.iter().any(|pattern| matches(pattern, expected))
         {
-            return Err(Refusal::NamespaceNotAllowed { signer: signer() });
+            return Err(Refusal::NamespaceNotAllowed { signer: signer(), expected });
         }
         if let Some(begins) = self.options.valid_after
             && at.signed < begins

@@ -231,3 +231,31 @@ async fn pgp_keys_good_expired_and_revoked() {
     let error = world.refuse(&source).await;
     assert!(error.to_string().contains("revoked"), "{error}");
 }
+
+#[tokio::test]
+async fn one_permit_brings_back_a_rewritten_branch() {
+    let (world, source, first) = accepted("believe-permit").await;
+    let second = world.commit(&[("a.yaml", "a: secret that leaked\n")]);
+    world.accept(&source).await;
+    world.repo.set_ref("refs/heads/main", &first).unwrap();
+    let third = world.commit(&[("a.yaml", "a: 3\n")]);
+    refused(&world, &source, SourceErrorClass::WentBack, &["sign a permit"]).await;
+
+    let permit = |key: &SshKey, to: &str, expires: &str| {
+        let text = format!("wickie permit 1\nsource flux-system/fleet\nfrom {second}\nto {to}\nexpires {expires}\n");
+        let signature = key.sign_for("wickie-permit", text.as_bytes()).unwrap();
+        let blob = world.repo.object("blob", format!("{text}{signature}").as_bytes()).unwrap();
+        world.repo.set_ref("refs/wickie/permits/1", &blob).unwrap();
+    };
+    permit(&SshKey::named("eve"), &third, "2099-01-01T00:00:00Z");
+    refused(&world, &source, SourceErrorClass::WentBack, &["the permit is signed by the key", "not among"]).await;
+    permit(&world.ada, &third, "2020-01-01T00:00:00Z");
+    refused(&world, &source, SourceErrorClass::WentBack, &["the permit expired at 2020"]).await;
+    permit(&world.ada, &first, "2099-01-01T00:00:00Z");
+    refused(&world, &source, SourceErrorClass::WentBack, &["the permit is for the step from"]).await;
+    permit(&world.ada, &third, "2099-01-01T00:00:00Z");
+    assert_eq!(world.accept(&source).await.commit().to_string(), third);
+    // It was for this step alone.
+    world.repo.set_ref("refs/heads/main", &first).unwrap();
+    refused(&world, &source, SourceErrorClass::WentBack, &["the permit is for the step from"]).await;
+}

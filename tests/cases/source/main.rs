@@ -6,6 +6,7 @@ mod accept;
 mod attacks;
 mod believe;
 mod differential;
+mod figures;
 mod frugal;
 mod ssh;
 mod transport;

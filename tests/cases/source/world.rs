@@ -50,6 +50,7 @@ impl World {
             credentials: None,
             ca: self.server.ca().map(|pem| pem.as_bytes().to_vec()),
             verify: Some(signed_by(VerifyMode::Head, &[self.ada.public()])),
+            permits: Vec::new(),
             ignore: None,
             paths: None,
             limits: Limits::default(),
