@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod crash;
 mod heard;
 mod main_job;
 mod node;
