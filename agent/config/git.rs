@@ -215,6 +215,12 @@ impl GitUrl {
         &self.0
     }
 
+    /// Host and port: what may be down as one.
+    pub fn authority(&self) -> &str {
+        let authority = self.0.authority();
+        authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+    }
+
     /// The host, for people.
     pub fn host(&self) -> &str {
         self.0.host_str().unwrap_or_default()

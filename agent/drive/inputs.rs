@@ -227,10 +227,11 @@ impl Drive {
             self.declared.remove(&resource);
             self.removed(&resource);
         }
-        // Alerts before what they tell of, or the first words would reach nobody; sources before those who take from them.
-        let tells = |resource: &Resource| matches!(resource.kind, ResourceKind::Provider | ResourceKind::Alert);
-        let (telling, others): (Vec<_>, Vec<_>) = merged.into_iter().partition(|(resource, _)| tells(resource));
-        for (resource, declared) in telling.into_iter().chain(others) {
+        // First who must hear of things, then sources, then those who take from them.
+        let (listeners, rest): (Vec<_>, Vec<_>) = merged
+            .into_iter()
+            .partition(|(resource, _)| matches!(resource.kind, ResourceKind::Provider | ResourceKind::Alert));
+        for (resource, declared) in listeners.into_iter().chain(rest) {
             let before = self.declared.insert(resource.clone(), declared.clone());
             self.note_about(&declared);
             let asked = before.as_ref().is_some_and(|before| {

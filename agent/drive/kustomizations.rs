@@ -8,20 +8,20 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use serde_json::Value;
 use wickie_model::{
-    ConditionStatus, Digest, Gvk, Inventory, Manifest, ObjectId, Resource, ResourceKind, ResourceName, condition_type,
-    reason,
+    ConditionStatus, Digest, Entry, Gvk, Inventory, Manifest, ObjectId, Resource, ResourceKind, ResourceName,
+    condition_type, reason,
 };
 use wickie_plan::cycle::{self, Cause, Effect, Hold, Moment, Pace, backoff};
 use wickie_plan::{DeletionPolicy, Mode, Policy};
 
 use super::live::Look;
 use super::run::{self, BuildKey, Job, Report, RunError, Wanted};
-use super::sources::SourceState;
 use super::{Drive, Event};
 use crate::cluster::{ApiError, Cluster, Kind};
 use crate::config::{Declared, Invalid, Kustomization};
-use crate::store::Origin;
+use crate::store::{InventoryChange, Origin};
 
 pub(super) use health::Foreign;
 
@@ -170,8 +170,11 @@ impl Drive {
         let name = &declared.resource.name;
         let suspended = self.is_suspended(declared);
         let read = Kustomization::new(declared, &self.node);
-        let state =
-            self.kustomizations.entry(name.clone()).or_insert_with(|| KustomizationState::remembered(Inventory::new()));
+        if !self.kustomizations.contains_key(name) {
+            let inventory = self.inventory_in_status(declared);
+            self.kustomizations.insert(name.clone(), KustomizationState::remembered(inventory));
+        }
+        let Some(state) = self.kustomizations.get_mut(name) else { return };
         state.suspended = suspended;
         state.digest = Some(declared.digest());
         if declared.deleting {
@@ -190,6 +193,28 @@ impl Drive {
             }
             Err(invalid) => self.kustomization_invalid(name, &invalid),
         }
+    }
+
+    /// The inventory that stands in an object's status, where our own store knows nothing of it: the store was lost, or
+    /// Flux has applied it before. Each entry may or may not be in the cluster; the next run finds out.
+    fn inventory_in_status(&mut self, declared: &Declared) -> Inventory {
+        let entries = declared.status.pointer("/inventory/entries").and_then(Value::as_array);
+        let text = |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
+        let inventory: Inventory = entries
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| {
+                Some((ObjectId::from_inventory_key(&text(entry, "id")?)?, Entry::planned(text(entry, "v")?)))
+            })
+            .collect();
+        if !inventory.is_empty() {
+            let name = &declared.resource.name;
+            tracing::info!(kustomization = %name, objects = inventory.len(), "its inventory is taken from its status");
+            self.shared.claims.borrow_mut().have(name, inventory.keys());
+            let put = inventory.clone().into_iter().collect();
+            self.batch.inventory.push(InventoryChange { owner: name.clone(), put, struck: Vec::new() });
+        }
+        inventory
     }
 
     fn kustomization_invalid(&mut self, name: &ResourceName, invalid: &Invalid) {
@@ -245,21 +270,14 @@ impl Drive {
         }
         match self.sources.get(&spec.source) {
             None => return Some(Hold::Source(format!("GitRepository {} is not declared", spec.source))),
-            Some(source) if source.spec().is_none() => {
-                return Some(Hold::Source(format!("GitRepository {} cannot be used; see its status", spec.source)));
-            }
-            Some(source) if source.revision().is_none() => {
-                return Some(Hold::Source(format!("GitRepository {} has no verified snapshot yet", spec.source)));
+            Some(source) if source.is_starting() => return Some(Hold::Starting),
+            Some(source) if source.spec().is_none() || source.revision().is_none() => {
+                let why = format!("GitRepository {} has no verified snapshot yet; see its status", spec.source);
+                return Some(Hold::Source(why));
             }
             Some(_) => {}
         }
         spec.depends_on.iter().find_map(|on| self.unready_dependency(spec, on)).map(Hold::Dependency)
-    }
-
-    /// Whether its source has not been asked for the first time yet.
-    fn source_is_starting(&self, name: &ResourceName) -> bool {
-        let source = self.kustomizations.get(name).and_then(KustomizationState::source);
-        source.and_then(|source| self.sources.get(source)).is_some_and(SourceState::is_starting)
     }
 
     /// Why a dependency is not ready. Where both take from one source, it must be ready at its newest revision, as in Flux.
@@ -556,14 +574,15 @@ impl Drive {
 
     fn rest(&mut self, name: &ResourceName, hold: &Hold) {
         if let Some(state) = self.kustomizations.get_mut(name) {
-            state.settled = true;
+            state.settled = *hold != Hold::Starting;
             state.wake = None;
         }
         let (why, message, stalled) = match hold {
+            // What was said before the start is still true.
+            Hold::Starting => return,
             // Flux leaves the conditions of a suspended object as they are.
             Hold::Suspended => return self.answer_waiters(&resource(name)),
             // At every start the stored snapshot is loaded first: until the source was asked there is nothing to tell.
-            Hold::Source(_) if self.source_is_starting(name) => return,
             Hold::Source(message) => (reason::ARTIFACT_FAILED, message.clone(), false),
             Hold::Dependency(message) => (reason::DEPENDENCY_NOT_READY, message.clone(), false),
             Hold::Invalid(message) => (reason::INVALID_SPEC, message.clone(), true),

@@ -81,9 +81,14 @@ impl SourceState {
         self.suspended || (self.asked_once && matches!(self.stage, Stage::Idle | Stage::Unusable))
     }
 
-    /// Whether it is still to be asked for the first time.
+    /// Whether it is not known yet what it has to offer.
     pub(super) fn is_starting(&self) -> bool {
-        !self.suspended && !self.asked_once
+        let busy = match self.stage {
+            Stage::Preparing | Stage::Loading => self.spec.is_none() || self.revision.is_none(),
+            Stage::Idle | Stage::Polling => self.revision.is_none() && !self.suspended,
+            Stage::Unusable => false,
+        };
+        busy && !self.asked_once
     }
 
     pub(super) fn revision(&self) -> Option<&Revision> {
@@ -169,6 +174,7 @@ impl Drive {
                 format!("its Secrets cannot be read: {why}"),
                 false,
             );
+            self.ask_followers(name, Cause::Spec);
         }
     }
 
@@ -251,7 +257,7 @@ impl Drive {
         let Some(state) = self.sources.get_mut(name).filter(|state| state.order == order) else { return };
         let Some(interval) = state.spec.as_ref().map(|spec| spec.interval) else { return };
         state.stage = Stage::Idle;
-        let first = !std::mem::replace(&mut state.asked_once, true);
+        state.asked_once = true;
         let answered = !matches!(&polled.outcome, Err(error) if error.class() == SourceErrorClass::Transient);
         if answered {
             state.last_contact = Some(Timestamp::now());
@@ -280,8 +286,8 @@ impl Drive {
                         state.stage = Stage::Unusable;
                     }
                 }
-                // They were silent until the answer; with a snapshot they are at work.
-                if first && self.source_revision(name).is_none() {
+                if self.sources.get(name).is_some_and(|state| state.revision.is_none()) {
+                    // Who waited for its first answer is told that there is none.
                     self.ask_followers(name, Cause::Spec);
                 }
             }
@@ -333,6 +339,7 @@ impl Drive {
             }
         });
         if let Some(snapshot) = new {
+            self.collect();
             let by = snapshot.signer().map_or("not signed".to_owned(), |signer| format!("signed: {signer}"));
             let message = format!("stored artifact for revision '{revision}' ({by})");
             self.say(
@@ -351,6 +358,19 @@ impl Drive {
         } else if recovered {
             self.ask_followers(name, Cause::Dependency);
         }
+    }
+
+    /// Clears away what no snapshot needs any more.
+    fn collect(&self) {
+        let git = self.shared.git.clone();
+        tokio::task::spawn_local(async move {
+            if let Err(error) = git.collect().await {
+                tracing::warn!(
+                    error = chain(&error),
+                    "old Git objects could not be cleared away; it is tried again with the next snapshot"
+                );
+            }
+        });
     }
 
     /// Says once that a source fails, and why. What was accepted before stays enforced.

@@ -32,11 +32,7 @@ pub(crate) struct Gathered {
 
 impl Gathered {
     pub(crate) fn empty() -> Gathered {
-        Gathered {
-            resources: Vec::new(),
-            config: Config::empty(),
-            vars: BTreeMap::new(),
-        }
+        Gathered { resources: Vec::new(), config: Config::empty(), vars: BTreeMap::new() }
     }
 
     fn add_var(&mut self, var: &Var) -> Result<(), String> {
@@ -67,10 +63,7 @@ pub(crate) struct SchemaInUse {
 impl SchemaInUse {
     /// A schema to which those of kustomizations add.
     pub(crate) fn adding() -> SchemaInUse {
-        SchemaInUse {
-            adds: true,
-            ..SchemaInUse::default()
-        }
+        SchemaInUse { adds: true, ..SchemaInUse::default() }
     }
 
     pub(crate) fn get(&self) -> &Schema {
@@ -78,11 +71,7 @@ impl SchemaInUse {
     }
 
     fn adopt(&self, schema: Schema) {
-        let schema = if self.adds {
-            schema.over_built_in()
-        } else {
-            schema
-        };
+        let schema = if self.adds { schema.over_built_in() } else { schema };
         // Only the first schema of a build counts.
         let _ = self.own.set(schema);
     }
@@ -101,12 +90,7 @@ impl<'f> Target<'f> {
         kustomization: Kustomization,
         schema: Rc<SchemaInUse>,
     ) -> Result<Target<'f>, Error> {
-        let target = Target {
-            loader,
-            kustomization,
-            schema,
-            trail: None,
-        };
+        let target = Target { loader, kustomization, schema, trail: None };
         target.adopt_schema()?;
         Ok(target)
     }
@@ -115,10 +99,9 @@ impl<'f> Target<'f> {
         let open_api = &self.kustomization.open_api;
         let fault = |field: &str, problem: String| Err(self.kustomization.fault(field, problem));
         match (open_api.get("path"), open_api.get("version")) {
-            (Some(_), Some(_)) if self.schema.own.get().is_none() => fault(
-                "openapi",
-                "a version and a schema of its own exclude each other".to_owned(),
-            ),
+            (Some(_), Some(_)) if self.schema.own.get().is_none() => {
+                fault("openapi", "a version and a schema of its own exclude each other".to_owned())
+            }
             (Some(path), _) => {
                 let (file, bytes) = self.load("openapi.path", path)?;
                 let trees = yaml::trees(&file, bytes, yaml::Dialect::Kubernetes)?;
@@ -127,10 +110,9 @@ impl<'f> Target<'f> {
                 }
                 Ok(())
             }
-            (None, Some(version)) if version != BUILT_IN_VERSION => fault(
-                "openapi.version",
-                format!("{version:?} is not built in; the only one is {BUILT_IN_VERSION}"),
-            ),
+            (None, Some(version)) if version != BUILT_IN_VERSION => {
+                fault("openapi.version", format!("{version:?} is not built in; the only one is {BUILT_IN_VERSION}"))
+            }
             _ => Ok(()),
         }
     }
@@ -168,29 +150,19 @@ impl<'f> Target<'f> {
     fn load_error(&self, field: &str, path: &str, error: LoadError) -> Error {
         let place = self.kustomization.place(field);
         match error {
-            LoadError::Problem(problem) => Error::Path {
-                place,
-                path: path.to_owned(),
-                problem,
-            },
+            LoadError::Problem(problem) => Error::Path { place, path: path.to_owned(), problem },
             LoadError::Refusal(refusal) => Error::Refused { place, refusal },
         }
     }
 
     /// Files are read, folders are built. What is neither is an error that says so.
-    pub(crate) fn add_resources(
-        &self,
-        gathered: &mut Gathered,
-        entries: &[Entry],
-    ) -> Result<(), Error> {
+    pub(crate) fn add_resources(&self, gathered: &mut Gathered, entries: &[Entry]) -> Result<(), Error> {
         for entry in entries {
             match self.loader.load(&entry.text) {
                 Ok((file, bytes)) => {
                     let mut found = resources::parse(&file, bytes)?;
                     let origin = self.origin(&entry.text);
-                    found
-                        .iter_mut()
-                        .for_each(|resource| resource.memory.origin.clone_from(&origin));
+                    found.iter_mut().for_each(|resource| resource.memory.origin.clone_from(&origin));
                     insert_all(&mut gathered.resources, found)?;
                 }
                 Err(error) => self.add_base(gathered, entry, error)?,
@@ -199,20 +171,13 @@ impl<'f> Target<'f> {
         Ok(())
     }
 
-    fn add_base(
-        &self,
-        gathered: &mut Gathered,
-        entry: &Entry,
-        not_a_file: LoadError,
-    ) -> Result<(), Error> {
+    fn add_base(&self, gathered: &mut Gathered, entry: &Entry, not_a_file: LoadError) -> Result<(), Error> {
         if self.loader.is_file(&entry.text) || matches!(not_a_file, LoadError::Refusal(_)) {
             return Err(self.load_error(&entry.field, &entry.text, not_a_file));
         }
         let loader = self.loader.enter(&entry.text).map_err(|error| {
             let error = match error {
-                LoadError::Problem(PathProblem::MissingFolder) => {
-                    LoadError::Problem(PathProblem::Missing)
-                }
+                LoadError::Problem(PathProblem::MissingFolder) => LoadError::Problem(PathProblem::Missing),
                 other => other,
             };
             self.load_error(&entry.field, &entry.text, error)
@@ -224,37 +189,30 @@ impl<'f> Target<'f> {
         }
         let base = base.gather(Gathered::empty())?;
         insert_all(&mut gathered.resources, base.resources)?;
-        gathered
-            .config
-            .merge(&base.config)
-            .map_err(|problem| self.kustomization.fault(&entry.field, problem))?;
+        gathered.config.merge(&base.config).map_err(|problem| self.kustomization.fault(&entry.field, problem))?;
         for var in base.vars.values() {
-            gathered
-                .add_var(var)
-                .map_err(|problem| self.kustomization.fault(&entry.field, problem))?;
+            gathered.add_var(var).map_err(|problem| self.kustomization.fault(&entry.field, problem))?;
         }
         Ok(())
     }
 
     fn add_component(&self, gathered: Gathered, entry: &Entry) -> Result<Gathered, Error> {
-        let loader = self
-            .loader
-            .enter(&entry.text)
-            .map_err(|error| self.load_error(&entry.field, &entry.text, error))?;
+        let loader =
+            self.loader.enter(&entry.text).map_err(|error| self.load_error(&entry.field, &entry.text, error))?;
         let mut component = self.below(loader, &entry.text)?;
         if !component.kustomization.is_component {
             let problem = "this folder is a Kustomization; name it under resources, or make it kind: Component";
             return Err(self.kustomization.fault(&entry.field, problem));
         }
-        component.gather(gathered)
+        let mut gathered = component.gather(gathered)?;
+        let all = std::mem::take(&mut gathered.resources);
+        insert_all(&mut gathered.resources, all)?;
+        Ok(gathered)
     }
 
     fn below(&self, loader: Loader<'f>, path: &str) -> Result<Target<'f>, Error> {
         let mut target = Target::open(loader, Rc::clone(&self.schema))?;
-        target
-            .kustomization
-            .build_metadata
-            .clone_from(&self.kustomization.build_metadata);
+        target.kustomization.build_metadata.clone_from(&self.kustomization.build_metadata);
         target.trail = self.trail.as_ref().map(|trail| trail_to(trail, path));
         Ok(target)
     }
@@ -262,19 +220,13 @@ impl<'f> Target<'f> {
     /// The origin of a file that a field names; none unless origins are tracked.
     pub(crate) fn origin(&self, path: &str) -> Option<Origin> {
         let trail = self.trail.as_ref()?;
-        Some(Origin {
-            path: trail_to(trail, path),
-            ..Origin::default()
-        })
+        Some(Origin { path: trail_to(trail, path), ..Origin::default() })
     }
 
     /// The origin of what a built-in generator or transformer does.
     fn built_in_origin(&self, name: &str) -> Option<Origin> {
         let trail = self.trail.as_ref()?;
-        Some(Origin::built_in(
-            &trail_to(trail, &self.kustomization.name),
-            name,
-        ))
+        Some(Origin::built_in(&trail_to(trail, &self.kustomization.name), name))
     }
 
     fn configure(&self, gathered: &mut Gathered) -> Result<(), Error> {
@@ -285,22 +237,14 @@ impl<'f> Target<'f> {
                 let (file, bytes) = self.load(&entry.field, &entry.text)?;
                 crate::configuration::read(&file, bytes, &mut tables)?;
             }
-            config
-                .add(&tables)
-                .map_err(|problem| self.kustomization.fault("configurations", problem))?;
+            config.add(&tables).map_err(|problem| self.kustomization.fault("configurations", problem))?;
         }
         let fault = |field: &str, problem: String| self.kustomization.fault(field, problem);
-        gathered
-            .config
-            .merge(&config)
-            .map_err(|problem| fault("configurations", problem))?;
+        gathered.config.merge(&config).map_err(|problem| fault("configurations", problem))?;
         for entry in &self.kustomization.crds {
             let (file, bytes) = self.load(&entry.field, &entry.text)?;
             let tables = crate::crds::read(&file, bytes)?;
-            gathered
-                .config
-                .add(&tables)
-                .map_err(|problem| fault(&entry.field, problem))?;
+            gathered.config.add(&tables).map_err(|problem| fault(&entry.field, problem))?;
         }
         Ok(())
     }
@@ -308,34 +252,26 @@ impl<'f> Target<'f> {
     fn generate(&self, gathered: &mut Gathered) -> Result<(), Error> {
         let own = &self.kustomization;
         let all = own.generator_options.as_ref();
-        for (kind, entries) in [
-            (Kind::ConfigMap, &own.config_maps),
-            (Kind::Secret, &own.secrets),
-        ] {
+        for (kind, entries) in [(Kind::ConfigMap, &own.config_maps), (Kind::Secret, &own.secrets)] {
             for sources in entries {
                 let made = generate::generate(kind, sources, all, &self.loader, &own.file);
-                let mut resource =
-                    made.map_err(|fault| self.generate_error(&sources.field, fault))?;
+                let mut resource = made.map_err(|fault| self.generate_error(&sources.field, fault))?;
                 resource.memory.origin = self.built_in_origin(kind.generator());
                 generate::absorb(&mut gathered.resources, resource)
                     .map_err(|problem| own.fault(&sources.field, problem))?;
             }
         }
         for resource in steps::generators(self)? {
-            generate::absorb(&mut gathered.resources, resource)
-                .map_err(|problem| own.fault("generators", problem))?;
+            generate::absorb(&mut gathered.resources, resource).map_err(|problem| own.fault("generators", problem))?;
         }
         Ok(())
     }
 
     pub(crate) fn generate_error(&self, entry: &str, fault: generate::Fault) -> Error {
         match fault {
-            generate::Fault::Load {
-                field,
-                at,
-                path,
-                error,
-            } => self.load_error(&format!("{entry}.{field}[{at}]"), &path, error),
+            generate::Fault::Load { field, at, path, error } => {
+                self.load_error(&format!("{entry}.{field}[{at}]"), &path, error)
+            }
             generate::Fault::Other(problem) => self.kustomization.fault(entry, problem),
         }
     }
@@ -352,14 +288,14 @@ impl<'f> Target<'f> {
                 .apply(&mut gathered.resources, self.schema.get())
                 .map_err(|problem| self.kustomization.fault(&planned.step.field, problem))?;
             if self.trail.is_some() {
-                let origin = planned
-                    .origin
-                    .or_else(|| self.built_in_origin(planned.step.action.transformer()));
+                let origin = planned.origin.or_else(|| self.built_in_origin(planned.step.action.transformer()));
                 for resource in &mut gathered.resources {
+                    // kustomize writes the annotations anew to note the change: nothing else shares their values then.
+                    if let Some(annotations) = resource.node.at_mut(&["metadata", "annotations"]) {
+                        annotations.unshare();
+                    }
                     match (&mut resource.memory.origin, &origin) {
-                        (Some(_), Some(origin)) => {
-                            resource.memory.transformations.push(origin.clone())
-                        }
+                        (Some(_), Some(origin)) => resource.memory.transformations.push(origin.clone()),
                         (none, origin) => none.clone_from(origin),
                     }
                 }
@@ -373,25 +309,16 @@ impl<'f> Target<'f> {
     fn validate(&self, gathered: &mut Gathered) -> Result<(), Error> {
         for planned in self.plugins(&self.kustomization.validators, "validators")? {
             let field = planned.step.field.clone();
-            let before: Vec<(Id, yaml::Node)> = gathered
-                .resources
-                .iter()
-                .map(|resource| (resource.id(), resource.node.clone()))
-                .collect();
+            let before: Vec<(Id, yaml::Node)> =
+                gathered.resources.iter().map(|resource| (resource.id(), resource.node.clone())).collect();
             let action = planned.step.action;
             action
                 .apply(&mut gathered.resources, self.schema.get())
                 .map_err(|problem| self.kustomization.fault(&field, problem))?;
             let same = before.len() == gathered.resources.len()
-                && before
-                    .iter()
-                    .zip(&gathered.resources)
-                    .all(|((_, node), resource)| *node == resource.node);
+                && before.iter().zip(&gathered.resources).all(|((_, node), resource)| *node == resource.node);
             if !same {
-                return Err(self.kustomization.fault(
-                    &field,
-                    "a validator must not change objects, and this one does",
-                ));
+                return Err(self.kustomization.fault(&field, "a validator must not change objects, and this one does"));
             }
         }
         Ok(())
@@ -423,9 +350,7 @@ fn bind_var(resources: &mut [Resource], var: &Var) -> Result<(), String> {
     for (at, resource) in resources.iter().enumerate() {
         let fits = |id: &Id| {
             let named = id.gvk == wanted.gvk && id.name == wanted.name;
-            named
-                && (wanted.namespace.is_empty()
-                    || wanted.effective_namespace() == id.effective_namespace())
+            named && (wanted.namespace.is_empty() || wanted.effective_namespace() == id.effective_namespace())
         };
         if !resource.is_empty() && resource.all_ids().any(|id| fits(&id)) {
             found.push(at);
@@ -437,11 +362,6 @@ fn bind_var(resources: &mut [Resource], var: &Var) -> Result<(), String> {
             resources[*at].memory.vars.push(var.name.clone());
             Ok(())
         }
-        _ => Err(format!(
-            "variable {}: {} objects are {}; give objref a namespace",
-            var.name,
-            found.len(),
-            var.object
-        )),
+        _ => Err(format!("variable {}: {} objects are {}; give objref a namespace", var.name, found.len(), var.object)),
     }
 }

@@ -77,18 +77,12 @@ impl Config {
 impl Tables {
     fn built_in() -> Tables {
         let mut tables = Tables::default();
-        for line in include_str!("data/fieldspecs.txt")
-            .lines()
-            .filter(|line| !line.starts_with('#'))
-        {
+        for line in include_str!("data/fieldspecs.txt").lines().filter(|line| !line.starts_with('#')) {
             let columns: Vec<&str> = line.split('\t').collect();
             match columns.as_slice() {
                 ["target", group, version, kind] => {
                     let target = gvk(group, version, kind);
-                    tables.name_reference.push(BackReference {
-                        target,
-                        referrers: Vec::new(),
-                    });
+                    tables.name_reference.push(BackReference { target, referrers: Vec::new() });
                 }
                 [table, group, version, kind, path, create] => {
                     let spec = FieldSpec {
@@ -162,9 +156,8 @@ impl Tables {
         let mut other = other.clone();
         for name in Tables::NAMES {
             if let (Some(mine), Some(theirs)) = (self.named_mut(name), other.named_mut(name)) {
-                merge_all(mine, theirs).map_err(|path| {
-                    format!("{name}: {path} is given twice, with create and without; give it once")
-                })?;
+                merge_all(mine, theirs)
+                    .map_err(|path| format!("{name}: {path} is given twice, with create and without; give it once"))?;
             }
         }
         for theirs in other.name_reference {
@@ -185,18 +178,14 @@ impl Tables {
                 table.sort_by_cached_key(|spec| crate::order::rank(&spec.gvk));
             }
         }
-        self.name_reference
-            .sort_by_cached_key(|reference| crate::order::rank(&reference.target));
+        self.name_reference.sort_by_cached_key(|reference| crate::order::rank(&reference.target));
     }
 }
 
 /// Adds each place that is not there yet; two that differ in `create` alone are an error, which names the path.
 pub(crate) fn merge_all(mine: &mut Vec<FieldSpec>, theirs: &[FieldSpec]) -> Result<(), String> {
     for spec in theirs {
-        match mine
-            .iter()
-            .find(|have| have.path == spec.path && have.gvk.is_selected_by(&spec.gvk))
-        {
+        match mine.iter().find(|have| have.path == spec.path && have.gvk.is_selected_by(&spec.gvk)) {
             None => mine.push(spec.clone()),
             Some(have) if have.create != spec.create => return Err(spec.path.clone()),
             Some(_) => {}
@@ -206,9 +195,5 @@ pub(crate) fn merge_all(mine: &mut Vec<FieldSpec>, theirs: &[FieldSpec]) -> Resu
 }
 
 fn gvk(group: &str, version: &str, kind: &str) -> Gvk {
-    Gvk {
-        group: group.to_owned(),
-        version: version.to_owned(),
-        kind: kind.to_owned(),
-    }
+    Gvk { group: group.to_owned(), version: version.to_owned(), kind: kind.to_owned() }
 }

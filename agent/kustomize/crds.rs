@@ -18,34 +18,19 @@ pub(crate) fn read(file: &str, bytes: &[u8]) -> Result<Tables, Error> {
         let Some(properties) = properties(definition) else {
             continue;
         };
-        if !["kind", "apiVersion", "metadata"]
-            .iter()
-            .all(|key| properties.contains(key))
-        {
+        if !["kind", "apiVersion", "metadata"].iter().all(|key| properties.contains(key)) {
             continue;
         }
         let kind = name.rsplit('.').next().unwrap_or(name);
-        let gvk = Gvk {
-            kind: kind.to_owned(),
-            ..Gvk::default()
-        };
-        let mut walk = Walk {
-            definitions,
-            gvk: &gvk,
-            tables: &mut tables,
-            depth: 0,
-        };
+        let gvk = Gvk { kind: kind.to_owned(), ..Gvk::default() };
+        let mut walk = Walk { definitions, gvk: &gvk, tables: &mut tables, depth: 0 };
         walk.definition(name, &[]);
     }
     Ok(tables)
 }
 
 fn properties(definition: &Node) -> Option<&Map> {
-    definition
-        .get("Schema")
-        .or_else(|| definition.get("schema"))?
-        .get("properties")?
-        .as_map()
+    definition.get("Schema").or_else(|| definition.get("schema"))?.get("properties")?.as_map()
 }
 
 struct Walk<'w> {
@@ -80,11 +65,7 @@ impl Walk<'_> {
 
     fn property(&mut self, property: &Node, path: &[String]) {
         let text = |key: &str| property.get(key).and_then(Node::as_text);
-        let spec = |path: &[String]| FieldSpec {
-            gvk: self.gvk.clone(),
-            path: path.join("/"),
-            create: false,
-        };
+        let spec = |path: &[String]| FieldSpec { gvk: self.gvk.clone(), path: path.join("/"), create: false };
         // A clash in `create` cannot arise: nothing here creates.
         if text("x-kubernetes-annotation").is_some() {
             let _ = merge_all(&mut self.tables.common_annotations, &[spec(path)]);
@@ -95,34 +76,17 @@ impl Walk<'_> {
         if text("x-kubernetes-identity").is_some() {
             let _ = merge_all(&mut self.tables.name_prefix, &[spec(path)]);
         }
-        let (Some(version), Some(kind)) = (
-            text("x-kubernetes-object-ref-api-version"),
-            text("x-kubernetes-object-ref-kind"),
-        ) else {
+        let (Some(version), Some(kind)) =
+            (text("x-kubernetes-object-ref-api-version"), text("x-kubernetes-object-ref-kind"))
+        else {
             return;
         };
         let mut path = path.to_vec();
-        path.push(
-            text("x-kubernetes-object-ref-name-key")
-                .unwrap_or("name")
-                .to_owned(),
-        );
-        let target = Gvk {
-            group: String::new(),
-            version: version.to_owned(),
-            kind: kind.to_owned(),
-        };
+        path.push(text("x-kubernetes-object-ref-name-key").unwrap_or("name").to_owned());
+        let target = Gvk { group: String::new(), version: version.to_owned(), kind: kind.to_owned() };
         let referrers = vec![spec(&path)];
-        match self
-            .tables
-            .name_reference
-            .iter_mut()
-            .find(|known| known.target == target)
-        {
-            None => self
-                .tables
-                .name_reference
-                .push(BackReference { target, referrers }),
+        match self.tables.name_reference.iter_mut().find(|known| known.target == target) {
+            None => self.tables.name_reference.push(BackReference { target, referrers }),
             Some(known) => {
                 let _ = merge_all(&mut known.referrers, &referrers);
             }

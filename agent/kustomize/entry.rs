@@ -12,6 +12,7 @@ use crate::id::Id;
 use crate::metadata::{self, ORIGIN, TRANSFORMATIONS};
 use crate::order::Legacy;
 use crate::resource::Resource;
+use crate::resources;
 use crate::schema::Schema;
 use crate::transform::{Action, names, vars};
 use crate::yaml::{self, Map, Node};
@@ -35,10 +36,7 @@ impl Options {
 
     /// As Flux builds: files from anywhere in the tree, in their own order.
     pub fn flux() -> Options {
-        Options {
-            restrictor: LoadRestrictor::None,
-            order: Order::AsRead,
-        }
+        Options { restrictor: LoadRestrictor::None, order: Order::AsRead }
     }
 }
 
@@ -97,41 +95,25 @@ pub fn build(files: &Files, root: &str, options: &Options) -> Result<Vec<Object>
         path: root.to_owned(),
         problem: PathProblem::MissingFolder,
     })?;
-    finish(
-        Target::open(loader, Rc::new(SchemaInUse::default()))?,
-        options,
-    )
+    finish(Target::open(loader, Rc::new(SchemaInUse::default()))?, options)
 }
 
 /// Builds from an opened kustomization.
 pub(crate) fn finish(mut target: Target<'_>, options: &Options) -> Result<Vec<Object>, Error> {
-    let wants = |target: &Target<'_>, option: &str| {
-        target
-            .kustomization
-            .build_metadata
-            .iter()
-            .any(|have| have == option)
-    };
+    let wants =
+        |target: &Target<'_>, option: &str| target.kustomization.build_metadata.iter().any(|have| have == option);
     if !target.kustomization.build_metadata.is_empty() {
         target.trail = Some(String::new());
     }
-    let Gathered {
-        mut resources,
-        config,
-        vars,
-    } = target.gather(Gathered::empty())?;
+    let Gathered { mut resources, config, vars } = target.gather(Gathered::empty())?;
     let own = &target.kustomization;
     let fault = |field: &'static str| move |problem| own.fault(field, problem);
-    Action::Hash
-        .apply(&mut resources, Schema::built_in())
-        .map_err(fault("configMapGenerator"))?;
+    Action::Hash.apply(&mut resources, Schema::built_in()).map_err(fault("configMapGenerator"))?;
     names::apply(&mut resources, &config.tables().name_reference).map_err(fault(""))?;
     vars::apply(&mut resources, &vars, &config.tables().var_reference).map_err(fault("vars"))?;
-    resources.retain(|resource| {
-        resource
-            .annotation(LOCAL)
-            .is_none_or(|value| value == "false")
-    });
+    resources.retain(|resource| resource.annotation(LOCAL).is_none_or(|value| value == "false"));
+    let gathered = std::mem::take(&mut resources);
+    resources::insert_all(&mut resources, gathered)?;
     let legacy = match (&own.sort, options.order) {
         (Some(sort), _) => sort.legacy.clone(),
         (None, Order::Legacy) => Some(Legacy::default()),
@@ -142,35 +124,16 @@ pub(crate) fn finish(mut target: Target<'_>, options: &Options) -> Result<Vec<Ob
         None => resources,
     };
     if wants(&target, "managedByLabel") {
-        let labels = [(
-            "app.kubernetes.io/managed-by".to_owned(),
-            "kustomize-v5.8.1".to_owned(),
-        )]
-        .into();
-        let specs = vec![FieldSpec {
-            path: "metadata/labels".to_owned(),
-            create: true,
-            ..FieldSpec::default()
-        }];
-        Action::Labels { labels, specs }
-            .apply(&mut resources, Schema::built_in())
-            .map_err(fault("buildMetadata"))?;
+        let labels = [("app.kubernetes.io/managed-by".to_owned(), "kustomize-v5.8.1".to_owned())].into();
+        let specs = vec![FieldSpec { path: "metadata/labels".to_owned(), create: true, ..FieldSpec::default() }];
+        Action::Labels { labels, specs }.apply(&mut resources, Schema::built_in()).map_err(fault("buildMetadata"))?;
     }
-    let (origins, transformations) = (
-        wants(&target, "originAnnotations"),
-        wants(&target, "transformerAnnotations"),
-    );
-    resources
-        .into_iter()
-        .map(|resource| object(resource, origins, transformations))
-        .collect()
+    let (origins, transformations) = (wants(&target, "originAnnotations"), wants(&target, "transformerAnnotations"));
+    resources.into_iter().map(|resource| object(resource, origins, transformations)).collect()
 }
 
 fn sorted(resources: Vec<Resource>, legacy: &Legacy) -> Vec<Resource> {
-    let mut named: Vec<(Id, Resource)> = resources
-        .into_iter()
-        .map(|resource| (resource.id(), resource))
-        .collect();
+    let mut named: Vec<(Id, Resource)> = resources.into_iter().map(|resource| (resource.id(), resource)).collect();
     named.sort_by(|(a, _), (b, _)| legacy.compare(a, b));
     named.into_iter().map(|(_, resource)| resource).collect()
 }
@@ -179,34 +142,22 @@ fn sorted(resources: Vec<Resource>, legacy: &Legacy) -> Vec<Resource> {
 fn object(mut resource: Resource, origins: bool, transformations: bool) -> Result<Object, Error> {
     settle_annotations(&mut resource, origins, transformations);
     match yaml::json::to_value(&resource.node) {
-        Ok(value) => Ok(Object {
-            value,
-            source: resource.source,
-        }),
-        Err(fault) => Err(Error::Output {
-            id: resource.id().to_string(),
-            at: resource.source,
-            fault,
-        }),
+        Ok(value) => Ok(Object { value, source: resource.source }),
+        Err(fault) => Err(Error::Output { id: resource.id().to_string(), at: resource.source, fault }),
     }
 }
 
 /// Every annotation becomes text, kustomize's own go, and an empty set goes too.
 fn settle_annotations(resource: &mut Resource, origins: bool, transformations: bool) {
     let mut texts = resource.meta_texts("annotations");
-    texts.retain(|(key, _)| {
-        !INTERNAL.contains(&key.as_str()) && key != ORIGIN && key != TRANSFORMATIONS
-    });
+    texts.retain(|(key, _)| !INTERNAL.contains(&key.as_str()) && key != ORIGIN && key != TRANSFORMATIONS);
     resource.set_meta_texts("annotations", texts);
     let mut extra = Vec::new();
     if let Some(origin) = resource.memory.origin.as_ref().filter(|_| origins) {
         extra.push((ORIGIN, metadata::origin_text(origin)));
     }
     if transformations && !resource.memory.transformations.is_empty() {
-        extra.push((
-            TRANSFORMATIONS,
-            metadata::transformations_text(&resource.memory.transformations),
-        ));
+        extra.push((TRANSFORMATIONS, metadata::transformations_text(&resource.memory.transformations)));
     }
     if extra.is_empty() {
         return;
@@ -225,9 +176,6 @@ fn settle_annotations(resource: &mut Resource, origins: bool, transformations: b
 
 /// The objects as one YAML stream, as `kustomize build` prints it.
 pub fn to_yaml(objects: &[Object]) -> String {
-    let documents: Vec<String> = objects
-        .iter()
-        .map(|object| yaml::to_yaml(&object.value))
-        .collect();
+    let documents: Vec<String> = objects.iter().map(|object| yaml::to_yaml(&object.value)).collect();
     documents.join("---\n")
 }

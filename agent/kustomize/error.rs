@@ -11,9 +11,7 @@ pub enum Error {
     #[error(transparent)]
     Yaml(#[from] YamlError),
     /// A folder that should hold a kustomization holds none.
-    #[error(
-        "{directory}: no kustomization.yaml, kustomization.yml or Kustomization in this folder"
-    )]
+    #[error("{directory}: no kustomization.yaml, kustomization.yml or Kustomization in this folder")]
     NoKustomization {
         /// The folder.
         directory: String,
@@ -67,9 +65,7 @@ pub enum Error {
         problem: String,
     },
     /// Two objects have one name.
-    #[error(
-        "{id}: both {first} and {second} define it; remove one, or tell them apart by namespace or prefix"
-    )]
+    #[error("{id}: both {first} and {second} define it; remove one, or tell them apart by namespace or prefix")]
     Conflict {
         /// The name.
         id: String,

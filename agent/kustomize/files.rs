@@ -31,21 +31,12 @@ impl Files {
 
     /// All files in the order of their paths.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Arc<[u8]>)> {
-        self.0
-            .iter()
-            .map(|(path, content)| (path.as_str(), content))
+        self.0.iter().map(|(path, content)| (path.as_str(), content))
     }
 
     /// The files in and below a folder.
-    pub(crate) fn below<'f>(
-        &'f self,
-        directory: &str,
-    ) -> impl Iterator<Item = (&'f str, &'f Arc<[u8]>)> {
-        let prefix = if directory.is_empty() {
-            String::new()
-        } else {
-            format!("{directory}/")
-        };
+    pub(crate) fn below<'f>(&'f self, directory: &str) -> impl Iterator<Item = (&'f str, &'f Arc<[u8]>)> {
+        let prefix = if directory.is_empty() { String::new() } else { format!("{directory}/") };
         let start = prefix.clone();
         self.0
             .range(start..)
@@ -60,12 +51,7 @@ impl Files {
 
 impl<P: Into<String>, C: Into<Arc<[u8]>>> FromIterator<(P, C)> for Files {
     fn from_iter<I: IntoIterator<Item = (P, C)>>(files: I) -> Files {
-        Files(
-            files
-                .into_iter()
-                .map(|(path, content)| (path.into(), content.into()))
-                .collect(),
-        )
+        Files(files.into_iter().map(|(path, content)| (path.into(), content.into())).collect())
     }
 }
 
@@ -98,18 +84,9 @@ pub(crate) enum LoadError {
 
 impl<'f> Loader<'f> {
     /// A loader at the folder that a build starts from.
-    pub(crate) fn new(
-        files: &'f Files,
-        restrictor: LoadRestrictor,
-        directory: &str,
-    ) -> Option<Loader<'f>> {
+    pub(crate) fn new(files: &'f Files, restrictor: LoadRestrictor, directory: &str) -> Option<Loader<'f>> {
         let directory = join("", directory)?;
-        files.has_directory(&directory).then(|| Loader {
-            files,
-            restrictor,
-            directory,
-            ancestors: Vec::new(),
-        })
+        files.has_directory(&directory).then(|| Loader { files, restrictor, directory, ancestors: Vec::new() })
     }
 
     /// The folder.
@@ -134,9 +111,7 @@ impl<'f> Loader<'f> {
         }
         let full = self.resolve(path)?;
         if self.restrictor == LoadRestrictor::RootOnly && !contains(&self.directory, &full) {
-            return Err(LoadError::Problem(PathProblem::Restricted {
-                root: self.directory.clone(),
-            }));
+            return Err(LoadError::Problem(PathProblem::Restricted { root: self.directory.clone() }));
         }
         match self.files.get(&full) {
             Some(content) => Ok((full, content)),
@@ -155,32 +130,22 @@ impl<'f> Loader<'f> {
         }
         for root in std::iter::once(&self.directory).chain(&self.ancestors) {
             if contains(&directory, root) {
-                return Err(LoadError::Problem(PathProblem::Cycle {
-                    root: root.clone(),
-                }));
+                return Err(LoadError::Problem(PathProblem::Cycle { root: root.clone() }));
             }
         }
         let mut ancestors = self.ancestors.clone();
         ancestors.push(self.directory.clone());
-        Ok(Loader {
-            files: self.files,
-            restrictor: self.restrictor,
-            directory,
-            ancestors,
-        })
+        Ok(Loader { files: self.files, restrictor: self.restrictor, directory, ancestors })
     }
 
     /// Whether a path names neither a file nor a folder of the tree.
     pub(crate) fn is_missing(&self, path: &str) -> bool {
-        !self
-            .resolve(path)
-            .is_ok_and(|full| self.files.get(&full).is_some() || self.files.has_directory(&full))
+        !self.resolve(path).is_ok_and(|full| self.files.get(&full).is_some() || self.files.has_directory(&full))
     }
 
     /// Whether a path names a file of the tree, allowed or not.
     pub(crate) fn is_file(&self, path: &str) -> bool {
-        self.resolve(path)
-            .is_ok_and(|full| self.files.get(&full).is_some())
+        self.resolve(path).is_ok_and(|full| self.files.get(&full).is_some())
     }
 
     fn resolve(&self, path: &str) -> Result<String, LoadError> {
@@ -196,18 +161,12 @@ impl<'f> Loader<'f> {
 
 /// Whether `path` is `directory` or lies below it.
 fn contains(directory: &str, path: &str) -> bool {
-    directory.is_empty()
-        || path
-            .strip_prefix(directory)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    directory.is_empty() || path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Joins and cleans; none when the path leaves the tree.
 pub(crate) fn join(directory: &str, path: &str) -> Option<String> {
-    let mut parts: Vec<&str> = directory
-        .split('/')
-        .filter(|part| !part.is_empty())
-        .collect();
+    let mut parts: Vec<&str> = directory.split('/').filter(|part| !part.is_empty()).collect();
     for part in path.split('/') {
         match part {
             "" | "." => {}
@@ -234,16 +193,9 @@ pub(crate) fn is_repository(path: &str) -> bool {
             && user.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
             && host.contains([':', '/'])
     });
-    [
-        "ssh://",
-        "https://",
-        "http://",
-        "file://",
-        "github.com/",
-        "github.com:",
-    ]
-    .iter()
-    .any(|start| rest.starts_with(start))
+    ["ssh://", "https://", "http://", "file://", "github.com/", "github.com:"]
+        .iter()
+        .any(|start| rest.starts_with(start))
         || user
 }
 
@@ -257,9 +209,7 @@ mod tests {
         assert_eq!(join("a", "./x//y").as_deref(), Some("a/x/y"));
         assert_eq!(join("a", "../../x"), None);
         assert!(contains("a", "a/b") && contains("a", "a") && !contains("a", "ab"));
-        assert!(
-            is_repository("git@github.com:o/r.git") && is_repository("github.com/o/r?ref=main")
-        );
+        assert!(is_repository("git@github.com:o/r.git") && is_repository("github.com/o/r?ref=main"));
         assert!(!is_repository("../base") && !is_repository("base@2"));
     }
 }

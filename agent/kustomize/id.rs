@@ -33,38 +33,25 @@ impl Gvk {
     /// Splits `group/version`.
     pub(crate) fn new(api_version: &str, kind: &str) -> Gvk {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        Gvk {
-            group: group.to_owned(),
-            version: version.to_owned(),
-            kind: kind.to_owned(),
-        }
+        Gvk { group: group.to_owned(), version: version.to_owned(), kind: kind.to_owned() }
     }
 
     /// `group/version`, or the version alone for the core group.
     pub(crate) fn api_version(&self) -> String {
-        if self.group.is_empty() {
-            self.version.clone()
-        } else {
-            format!("{}/{}", self.group, self.version)
-        }
+        if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
     }
 
     /// Whether each part that `selector` gives is the same here.
     pub(crate) fn is_selected_by(&self, selector: &Gvk) -> bool {
         let fits = |want: &str, have: &str| want.is_empty() || want == have;
-        fits(&selector.group, &self.group)
-            && fits(&selector.version, &self.version)
-            && fits(&selector.kind, &self.kind)
+        fits(&selector.group, &self.group) && fits(&selector.version, &self.version) && fits(&selector.kind, &self.kind)
     }
 
     fn is_cluster_scoped(&self) -> bool {
         static KINDS: OnceLock<HashSet<(&str, &str)>> = OnceLock::new();
         let kinds = KINDS.get_or_init(|| {
             let lines = include_str!("data/clusterscoped.txt").lines();
-            lines
-                .filter(|line| !line.starts_with('#'))
-                .filter_map(|line| line.split_once(' '))
-                .collect()
+            lines.filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(' ')).collect()
         });
         kinds.contains(&(self.api_version().as_str(), self.kind.as_str()))
     }
@@ -94,16 +81,13 @@ impl Id {
 
     /// Same kind, name and effective namespace.
     pub(crate) fn is_same(&self, other: &Id) -> bool {
-        self.gvk == other.gvk
-            && self.name == other.name
-            && self.effective_namespace() == other.effective_namespace()
+        self.gvk == other.gvk && self.name == other.name && self.effective_namespace() == other.effective_namespace()
     }
 
     /// Whether each part that `selector` gives is the same here.
     pub(crate) fn is_selected_by(&self, selector: &Id) -> bool {
         (selector.name.is_empty() || selector.name == self.name)
-            && (selector.namespace.is_empty()
-                || selector.effective_namespace() == self.effective_namespace())
+            && (selector.namespace.is_empty() || selector.effective_namespace() == self.effective_namespace())
             && self.gvk.is_selected_by(&selector.gvk)
     }
 }
@@ -121,6 +105,7 @@ impl fmt::Display for Gvk {
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.namespace.as_str() {
+            _ if self.name.is_empty() => write!(f, "{}", self.gvk),
             "" => write!(f, "{} {}", self.gvk, self.name),
             namespace => write!(f, "{} {namespace}/{}", self.gvk, self.name),
         }

@@ -53,12 +53,9 @@ impl Origin {
         put("configuredIn", &self.configured_in);
         if let Some(by) = &self.configured_by {
             let mut inner = Map::new();
-            for (key, text) in [
-                ("apiVersion", &by.api_version),
-                ("kind", &by.kind),
-                ("name", &by.name),
-                ("namespace", &by.namespace),
-            ] {
+            for (key, text) in
+                [("apiVersion", &by.api_version), ("kind", &by.kind), ("name", &by.name), ("namespace", &by.namespace)]
+            {
                 if !text.is_empty() {
                     inner.insert(key.to_owned(), json!(text));
                 }

@@ -30,10 +30,7 @@ const FIRST: [&str; 22] = [
     "CronJob",
     "PodDisruptionBudget",
 ];
-const LAST: [&str; 2] = [
-    "MutatingWebhookConfiguration",
-    "ValidatingWebhookConfiguration",
-];
+const LAST: [&str; 2] = ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"];
 
 /// Kinds that are moved to the front and to the end.
 #[derive(Debug, Clone)]
@@ -45,10 +42,7 @@ pub(crate) struct Legacy {
 impl Default for Legacy {
     fn default() -> Legacy {
         let own = |kinds: &[&str]| kinds.iter().map(|kind| (*kind).to_owned()).collect();
-        Legacy {
-            first: own(&FIRST),
-            last: own(&LAST),
-        }
+        Legacy { first: own(&FIRST), last: own(&LAST) }
     }
 }
 
@@ -56,18 +50,11 @@ impl Legacy {
     /// Compares two objects' names.
     pub(crate) fn compare(&self, a: &Id, b: &Id) -> Ordering {
         if a.gvk != b.gvk {
-            return self
-                .place(&a.gvk.kind)
-                .cmp(&self.place(&b.gvk.kind))
-                .then_with(|| {
-                    let order = gvk_text(&a.gvk).cmp(&gvk_text(&b.gvk));
-                    let namespaces = a.gvk.kind == "Namespace" && b.gvk.kind == "Namespace";
-                    if namespaces && (a.gvk.group.is_empty() || b.gvk.group.is_empty()) {
-                        order.reverse()
-                    } else {
-                        order
-                    }
-                });
+            return self.place(&a.gvk.kind).cmp(&self.place(&b.gvk.kind)).then_with(|| {
+                let order = gvk_text(&a.gvk).cmp(&gvk_text(&b.gvk));
+                let namespaces = a.gvk.kind == "Namespace" && b.gvk.kind == "Namespace";
+                if namespaces && (a.gvk.group.is_empty() || b.gvk.group.is_empty()) { order.reverse() } else { order }
+            });
         }
         id_text(a).cmp(&id_text(b))
     }
@@ -87,10 +74,7 @@ impl Legacy {
 pub(crate) fn rank(gvk: &Gvk) -> (isize, String) {
     let place = match FIRST.iter().position(|kind| *kind == gvk.kind) {
         Some(at) => at.cast_signed() - FIRST.len().cast_signed(),
-        None => LAST
-            .iter()
-            .position(|kind| *kind == gvk.kind)
-            .map_or(0, |at| 1 + at.cast_signed()),
+        None => LAST.iter().position(|kind| *kind == gvk.kind).map_or(0, |at| 1 + at.cast_signed()),
     };
     (place, gvk_text(gvk))
 }
@@ -100,12 +84,7 @@ fn or<'t>(text: &'t str, stand_in: &'t str) -> &'t str {
 }
 
 fn gvk_text(gvk: &Gvk) -> String {
-    format!(
-        "{}_{}_{}",
-        or(&gvk.group, "~G"),
-        or(&gvk.version, "~V"),
-        or(&gvk.kind, "~K")
-    )
+    format!("{}_{}_{}", or(&gvk.group, "~G"), or(&gvk.version, "~V"), or(&gvk.kind, "~K"))
 }
 
 /// Only compared between objects of one kind.

@@ -20,21 +20,13 @@ pub(crate) struct Clash {
 
 impl fmt::Display for Clash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}: both {} and {} define it",
-            self.id, self.first, self.second
-        )
+        write!(f, "{}: both {} and {} define it", self.id, self.first, self.second)
     }
 }
 
 impl From<Box<Clash>> for Error {
     fn from(clash: Box<Clash>) -> Error {
-        Error::Conflict {
-            id: clash.id.to_string(),
-            first: clash.first,
-            second: clash.second,
-        }
+        Error::Conflict { id: clash.id.to_string(), first: clash.first, second: clash.second }
     }
 }
 
@@ -47,19 +39,12 @@ fn key(id: Id) -> Key {
 
 /// Appends objects, refusing a name that is there.
 pub(crate) fn insert_all(list: &mut Vec<Resource>, more: Vec<Resource>) -> Result<(), Box<Clash>> {
-    let mut taken: HashMap<Key, usize> = list
-        .iter()
-        .enumerate()
-        .map(|(at, resource)| (key(resource.id()), at))
-        .collect();
+    let mut taken: HashMap<Key, usize> =
+        list.iter().enumerate().map(|(at, resource)| (key(resource.id()), at)).collect();
     for resource in more {
         let id = resource.id();
         if let Some(first) = taken.insert(key(id.clone()), list.len()) {
-            return Err(Box::new(Clash {
-                id,
-                first: list[first].source.clone(),
-                second: resource.source,
-            }));
+            return Err(Box::new(Clash { id, first: list[first].source.clone(), second: resource.source }));
         }
         list.push(resource);
     }
@@ -73,19 +58,12 @@ pub(crate) fn parse(file: &str, bytes: &[u8]) -> Result<Vec<Resource>, Error> {
     let mut found = Vec::new();
     let only = trees.len() == 1 && trees.iter().all(|tree| tree.index == 0);
     for tree in trees {
-        let source = Source {
-            file: Arc::clone(&name),
-            document: tree.index,
-            line: tree.line,
-        };
+        let source = Source { file: Arc::clone(&name), document: tree.index, line: tree.line };
         for node in unwrapped(tree, only) {
             if is_nothing(&node) {
                 continue;
             }
-            check(&node).map_err(|problem| Error::Object {
-                at: source.clone(),
-                problem,
-            })?;
+            check(&node).map_err(|problem| Error::Object { at: source.clone(), problem })?;
             found.push((node, source.clone()));
         }
     }
@@ -96,9 +74,7 @@ pub(crate) fn parse(file: &str, bytes: &[u8]) -> Result<Vec<Resource>, Error> {
 fn unwrapped(tree: Tree, only: bool) -> Vec<Node> {
     let is_list = matches!(text_at(&tree.root, "kind"), "List" | "ResourceList");
     match tree.root {
-        Node::Map(mut map)
-            if only && is_list && (map.contains("items") || map.contains("functionConfig")) =>
-        {
+        Node::Map(mut map) if only && is_list && (map.contains("items") || map.contains("functionConfig")) => {
             match map.remove("items") {
                 Some(Node::Seq(items)) => items,
                 _ => Vec::new(),
@@ -117,7 +93,7 @@ fn is_nothing(node: &Node) -> bool {
 }
 
 /// An object needs a kind and, unless it is a list, a name.
-fn check(node: &Node) -> Result<(), String> {
+pub(crate) fn check(node: &Node) -> Result<(), String> {
     if node.as_map().is_none() {
         return Err(format!(
             "a Kubernetes object is a mapping with apiVersion, kind and metadata; this is {}",
@@ -127,9 +103,7 @@ fn check(node: &Node) -> Result<(), String> {
     match text_at(node, "kind") {
         "" => Err("kind is missing".to_owned()),
         kind if kind.ends_with("List") => Ok(()),
-        kind if meta_text(node, "name").is_empty() => {
-            Err(format!("metadata.name is missing in this {kind}"))
-        }
+        kind if meta_text(node, "name").is_empty() => Err(format!("metadata.name is missing in this {kind}")),
         _ => Ok(()),
     }
 }
@@ -139,10 +113,7 @@ fn unfold(found: Vec<(Node, Source)>) -> Result<Vec<Resource>, Error> {
     let mut queue: std::collections::VecDeque<(Node, Source)> = found.into();
     let mut resources = Vec::new();
     while let Some((node, source)) = queue.pop_front() {
-        let fault = |problem| Error::Object {
-            at: source.clone(),
-            problem,
-        };
+        let fault = |problem| Error::Object { at: source.clone(), problem };
         if !text_at(&node, "kind").ends_with("List") {
             resources.push(Resource::new(node, source));
             continue;
@@ -152,30 +123,18 @@ fn unfold(found: Vec<(Node, Source)>) -> Result<Vec<Resource>, Error> {
             Some(items) if items.is_null() => {}
             Some(Node::Seq(items)) => {
                 for item in items {
-                    let value = yaml::json::to_value(item).map_err(|fault| Error::Object {
-                        at: source.clone(),
-                        problem: fault.to_string(),
-                    })?;
+                    let value = yaml::json::to_value(item)
+                        .map_err(|fault| Error::Object { at: source.clone(), problem: fault.to_string() })?;
                     let item = yaml::json::from_value(&value);
-                    let inner = Tree {
-                        index: source.document,
-                        line: source.line,
-                        root: item,
-                    };
-                    for item in unwrapped(inner, true)
-                        .into_iter()
-                        .filter(|item| !is_nothing(item))
-                    {
+                    let inner = Tree { index: source.document, line: source.line, root: item };
+                    for item in unwrapped(inner, true).into_iter().filter(|item| !is_nothing(item)) {
                         check(&item).map_err(fault)?;
                         queue.push_back((item, source.clone()));
                     }
                 }
             }
             Some(other) => {
-                return Err(fault(format!(
-                    "items should be a sequence, it is {}",
-                    other.kind_word()
-                )));
+                return Err(fault(format!("items should be a sequence, it is {}", other.kind_word())));
             }
         }
     }

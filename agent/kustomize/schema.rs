@@ -21,11 +21,7 @@ pub(crate) enum Shape {
     /// An object of a type.
     Object(usize),
     /// A list; its elements may have a type.
-    List {
-        strategy: String,
-        keys: Vec<String>,
-        element: Option<usize>,
-    },
+    List { strategy: String, keys: Vec<String>, element: Option<usize> },
     /// A map whose values are all of one type.
     Map(usize),
     /// Known, and nothing below it merges.
@@ -38,15 +34,9 @@ impl Shape {
         match self {
             Shape::Object(of) => Shape::Object(of + offset),
             Shape::Map(of) => Shape::Map(of + offset),
-            Shape::List {
-                strategy,
-                keys,
-                element,
-            } => Shape::List {
-                strategy: strategy.clone(),
-                keys: keys.clone(),
-                element: element.map(|of| of + offset),
-            },
+            Shape::List { strategy, keys, element } => {
+                Shape::List { strategy: strategy.clone(), keys: keys.clone(), element: element.map(|of| of + offset) }
+            }
             Shape::Leaf => Shape::Leaf,
         }
     }
@@ -73,9 +63,7 @@ impl Schema {
                 ["type", _, _] => schema.types.push(HashMap::new()),
                 ["kind", version, kind, of] => {
                     if let Some(of) = number(of) {
-                        schema
-                            .kinds
-                            .insert(((*version).to_owned(), (*kind).to_owned()), of);
+                        schema.kinds.insert(((*version).to_owned(), (*kind).to_owned()), of);
                     }
                 }
                 [field, how, rest @ ..] => {
@@ -84,11 +72,7 @@ impl Schema {
                         ("map", [of]) => number(of).map(Shape::Map),
                         ("list", [strategy, keys, of @ ..]) => Some(Shape::List {
                             strategy: strategy.replace('-', ""),
-                            keys: keys
-                                .split(',')
-                                .filter(|key| *key != "-")
-                                .map(str::to_owned)
-                                .collect(),
+                            keys: keys.split(',').filter(|key| *key != "-").map(str::to_owned).collect(),
                             element: of.first().and_then(|of| number(of)),
                         }),
                         _ => None,
@@ -109,38 +93,23 @@ impl Schema {
         let Some(definitions) = document.get("definitions").and_then(Node::as_map) else {
             return schema;
         };
-        let numbers: HashMap<&str, usize> = definitions
-            .iter()
-            .enumerate()
-            .map(|(at, (name, _))| (name, at))
-            .collect();
+        let numbers: HashMap<&str, usize> = definitions.iter().enumerate().map(|(at, (name, _))| (name, at)).collect();
         for (at, (_, definition)) in definitions.iter().enumerate() {
             let mut fields = HashMap::new();
-            for (name, property) in definition
-                .get("properties")
-                .and_then(Node::as_map)
-                .into_iter()
-                .flat_map(|map| map.iter())
+            for (name, property) in
+                definition.get("properties").and_then(Node::as_map).into_iter().flat_map(|map| map.iter())
             {
                 fields.insert(name.to_owned(), schema.describe(property, &numbers));
             }
-            schema
-                .types
-                .resize_with(schema.types.len().max(at + 1), HashMap::new);
+            schema.types.resize_with(schema.types.len().max(at + 1), HashMap::new);
             schema.types[at] = fields;
-            for gvk in definition
-                .get("x-kubernetes-group-version-kind")
-                .and_then(Node::as_seq)
-                .unwrap_or_default()
-            {
+            for gvk in definition.get("x-kubernetes-group-version-kind").and_then(Node::as_seq).unwrap_or_default() {
                 let part = |key| crate::id::text_at(gvk, key);
                 let api_version = match part("group") {
                     "" => part("version").to_owned(),
                     group => format!("{group}/{}", part("version")),
                 };
-                schema
-                    .kinds
-                    .insert((api_version, part("kind").to_owned()), at);
+                schema.kinds.insert((api_version, part("kind").to_owned()), at);
             }
         }
         schema
@@ -156,49 +125,32 @@ impl Schema {
         }
         if crate::id::text_at(property, "type") == "array" {
             let text = |key| crate::id::text_at(property, key);
-            let listed = property
-                .get("x-kubernetes-list-map-keys")
-                .and_then(Node::as_seq);
+            let listed = property.get("x-kubernetes-list-map-keys").and_then(Node::as_seq);
             let keys = match (text("x-kubernetes-patch-strategy"), listed) {
                 ("", _) => Vec::new(),
-                (_, Some(keys)) => keys
-                    .iter()
-                    .filter_map(Node::as_text)
-                    .map(str::to_owned)
-                    .collect(),
+                (_, Some(keys)) => keys.iter().filter_map(Node::as_text).map(str::to_owned).collect(),
                 _ => Some(text("x-kubernetes-patch-merge-key"))
                     .filter(|key| !key.is_empty())
                     .map(str::to_owned)
                     .into_iter()
                     .collect(),
             };
-            let element = property
-                .get("items")
-                .and_then(|items| referred(items).or_else(|| self.nested(items, numbers)));
-            return Shape::List {
-                strategy: text("x-kubernetes-patch-strategy").to_owned(),
-                keys,
-                element,
-            };
+            let element =
+                property.get("items").and_then(|items| referred(items).or_else(|| self.nested(items, numbers)));
+            return Shape::List { strategy: text("x-kubernetes-patch-strategy").to_owned(), keys, element };
         }
         if let Some(values) = property.get("additionalProperties") {
-            return referred(values)
-                .or_else(|| self.nested(values, numbers))
-                .map_or(Shape::Leaf, Shape::Map);
+            return referred(values).or_else(|| self.nested(values, numbers)).map_or(Shape::Leaf, Shape::Map);
         }
-        self.nested(property, numbers)
-            .map_or(Shape::Leaf, Shape::Object)
+        self.nested(property, numbers).map_or(Shape::Leaf, Shape::Object)
     }
 
     /// A type written in place gets a number above all named ones.
     fn nested(&mut self, node: &Node, numbers: &HashMap<&str, usize>) -> Option<usize> {
         let properties = node.get("properties")?.as_map()?;
-        let fields = properties
-            .iter()
-            .map(|(name, property)| (name.to_owned(), self.describe(property, numbers)))
-            .collect();
-        self.types
-            .resize_with(self.types.len().max(numbers.len()), HashMap::new);
+        let fields =
+            properties.iter().map(|(name, property)| (name.to_owned(), self.describe(property, numbers))).collect();
+        self.types.resize_with(self.types.len().max(numbers.len()), HashMap::new);
         self.types.push(fields);
         Some(self.types.len() - 1)
     }
@@ -208,12 +160,7 @@ impl Schema {
         let built_in = Schema::built_in();
         let offset = self.types.len();
         for fields in &built_in.types {
-            self.types.push(
-                fields
-                    .iter()
-                    .map(|(name, shape)| (name.clone(), shape.moved(offset)))
-                    .collect(),
-            );
+            self.types.push(fields.iter().map(|(name, shape)| (name.clone(), shape.moved(offset))).collect());
         }
         for (kind, at) in &built_in.kinds {
             self.kinds.entry(kind.clone()).or_insert(at + offset);
@@ -223,22 +170,15 @@ impl Schema {
 
     /// The shape of an object by its kind.
     pub(crate) fn of_kind(&self, api_version: &str, kind: &str) -> Option<Shape> {
-        self.kinds
-            .get(&(api_version.to_owned(), kind.to_owned()))
-            .copied()
-            .map(Shape::Object)
+        self.kinds.get(&(api_version.to_owned(), kind.to_owned())).copied().map(Shape::Object)
     }
 
     /// The shape of a member.
     pub(crate) fn field(&self, of: &Shape, name: &str) -> Option<Shape> {
         match of {
-            Shape::Object(number) => Some(
-                self.types
-                    .get(*number)
-                    .and_then(|fields| fields.get(name))
-                    .cloned()
-                    .unwrap_or(Shape::Leaf),
-            ),
+            Shape::Object(number) => {
+                Some(self.types.get(*number).and_then(|fields| fields.get(name)).cloned().unwrap_or(Shape::Leaf))
+            }
             Shape::Map(number) => Some(Shape::Object(*number)),
             Shape::List { .. } | Shape::Leaf => None,
         }
@@ -247,10 +187,7 @@ impl Schema {
     /// The shape of a list's elements.
     pub(crate) fn element(&self, of: &Shape) -> Option<Shape> {
         match of {
-            Shape::List {
-                element: Some(number),
-                ..
-            } => Some(Shape::Object(*number)),
+            Shape::List { element: Some(number), .. } => Some(Shape::Object(*number)),
             Shape::List { .. } => Some(Shape::Leaf),
             _ => None,
         }

@@ -24,20 +24,11 @@ pub(crate) struct Planned {
 }
 
 fn planned(field: impl Into<String>, action: Action) -> Planned {
-    Planned {
-        step: Step {
-            field: field.into(),
-            action,
-        },
-        origin: None,
-    }
+    Planned { step: Step { field: field.into(), action }, origin: None }
 }
 
 /// The steps of a kustomization's own fields, in kustomize's order.
-pub(crate) fn of_kustomization(
-    target: &Target<'_>,
-    tables: &Tables,
-) -> Result<Vec<Planned>, Error> {
+pub(crate) fn of_kustomization(target: &Target<'_>, tables: &Tables) -> Result<Vec<Planned>, Error> {
     let own = &target.kustomization;
     let mut steps = Vec::new();
     if !own.patches_strategic_merge.is_empty() {
@@ -45,10 +36,7 @@ pub(crate) fn of_kustomization(
         for entry in &own.patches_strategic_merge {
             all.extend(legacy_patches(target, entry)?);
         }
-        steps.push(planned(
-            "patchesStrategicMerge",
-            Action::Patch(patches::Patch::Legacy(all)),
-        ));
+        steps.push(planned("patchesStrategicMerge", Action::Patch(patches::Patch::Legacy(all))));
     }
     for patch in &own.patches {
         steps.extend(patch_step(target, patch)?);
@@ -63,59 +51,35 @@ pub(crate) fn of_kustomization(
         steps.push(planned("namespace", action));
     }
     if !own.name_prefix.is_empty() {
-        let action = Action::Prefix {
-            prefix: own.name_prefix.clone(),
-            specs: tables.name_prefix.clone(),
-        };
+        let action = Action::Prefix { prefix: own.name_prefix.clone(), specs: tables.name_prefix.clone() };
         steps.push(planned("namePrefix", action));
     }
     if !own.name_suffix.is_empty() {
-        let action = Action::Suffix {
-            suffix: own.name_suffix.clone(),
-            specs: tables.name_suffix.clone(),
-        };
+        let action = Action::Suffix { suffix: own.name_suffix.clone(), specs: tables.name_suffix.clone() };
         steps.push(planned("nameSuffix", action));
     }
     for label in &own.labels {
         let specs = places(label, tables).map_err(|problem| own.fault(&label.field, problem))?;
-        steps.push(planned(
-            label.field.clone(),
-            Action::Labels {
-                labels: label.pairs.clone(),
-                specs,
-            },
-        ));
+        steps.push(planned(label.field.clone(), Action::Labels { labels: label.pairs.clone(), specs }));
     }
     if !own.labels.is_empty() || !own.common_labels.is_empty() {
-        let action = Action::Labels {
-            labels: own.common_labels.clone(),
-            specs: tables.common_labels.clone(),
-        };
+        let action = Action::Labels { labels: own.common_labels.clone(), specs: tables.common_labels.clone() };
         steps.push(planned("commonLabels", action));
     }
     if !own.common_annotations.is_empty() {
         let annotations = own.common_annotations.clone();
-        let action = Action::Annotations {
-            annotations,
-            specs: tables.common_annotations.clone(),
-        };
+        let action = Action::Annotations { annotations, specs: tables.common_annotations.clone() };
         steps.push(planned("commonAnnotations", action));
     }
     for patch in &own.patches_json6902 {
         steps.push(json_step(target, patch)?);
     }
     for replica in &own.replicas {
-        let action = Action::Replicas {
-            replica: replica.clone(),
-            specs: tables.replicas.clone(),
-        };
+        let action = Action::Replicas { replica: replica.clone(), specs: tables.replicas.clone() };
         steps.push(planned(replica.field.clone(), action));
     }
     for image in &own.images {
-        let action = Action::Image {
-            image: image.clone(),
-            specs: tables.images.clone(),
-        };
+        let action = Action::Image { image: image.clone(), specs: tables.images.clone() };
         steps.push(planned(image.field.clone(), action));
     }
     if !own.replacements.is_empty() {
@@ -142,22 +106,17 @@ fn patch_step(target: &Target<'_>, patch: &Patch) -> Result<Option<Planned>, Err
         (_, "") => (own.file.clone(), inline.to_owned()),
         ("", path) => {
             let (file, bytes) = target.load(&format!("{}.path", patch.field), path)?;
-            let text = std::str::from_utf8(bytes)
-                .map_err(|_| own.fault(&patch.field, format!("{file} is not UTF-8 text")))?;
+            let text =
+                std::str::from_utf8(bytes).map_err(|_| own.fault(&patch.field, format!("{file} is not UTF-8 text")))?;
             (file, text.to_owned())
         }
         _ => return Err(own.fault(&patch.field, "path and patch exclude each other")),
     };
-    let read = patches::read(&file, &text)
-        .map_err(|problem| own.fault(&patch.field, format!("{file}: {problem}")))?;
+    let read = patches::read(&file, &text).map_err(|problem| own.fault(&patch.field, format!("{file}: {problem}")))?;
     let action = match read {
         Text::Json(operations) => match &patch.target {
             None => return Err(own.fault(&patch.field, "a JSON patch needs a target")),
-            Some(selector) => patches::Patch::Json {
-                operations,
-                target: selector.clone(),
-                tracks_names: true,
-            },
+            Some(selector) => patches::Patch::Json { operations, target: selector.clone(), tracks_names: true },
         },
         Text::Strategic(mut found) => {
             for resource in &mut found {
@@ -167,14 +126,11 @@ fn patch_step(target: &Target<'_>, patch: &Patch) -> Result<Option<Planned>, Err
             match (&patch.target, found.len()) {
                 (_, 0) => return Ok(None),
                 (None, _) => patches::Patch::Named(found),
-                (Some(selector), 1) => {
-                    patches::Patch::Selected(Box::new(found.swap_remove(0)), selector.clone())
-                }
+                (Some(selector), 1) => patches::Patch::Selected(Box::new(found.swap_remove(0)), selector.clone()),
                 (Some(_), _) => {
-                    return Err(own.fault(
-                        &patch.field,
-                        "a patch with a target is one document; split it into several entries",
-                    ));
+                    return Err(
+                        own.fault(&patch.field, "a patch with a target is one document; split it into several entries")
+                    );
                 }
             }
         }
@@ -185,11 +141,7 @@ fn patch_step(target: &Target<'_>, patch: &Patch) -> Result<Option<Planned>, Err
 fn json_step(target: &Target<'_>, patch: &Patch) -> Result<Planned, Error> {
     let own = &target.kustomization;
     let fault = |problem: &str| own.fault(&patch.field, problem);
-    let Some(selector) = patch
-        .target
-        .as_ref()
-        .filter(|target| !target.id.name.is_empty())
-    else {
+    let Some(selector) = patch.target.as_ref().filter(|target| !target.id.name.is_empty()) else {
         return Err(fault("the target needs a name"));
     };
     let text = match (patch.patch.as_str(), patch.path.as_str()) {
@@ -201,25 +153,16 @@ fn json_step(target: &Target<'_>, patch: &Patch) -> Result<Planned, Error> {
         }
         _ => return Err(fault("path and patch exclude each other")),
     };
-    let operations =
-        patches::read_json(&text).map_err(|problem| own.fault(&patch.field, problem))?;
+    let operations = patches::read_json(&text).map_err(|problem| own.fault(&patch.field, problem))?;
     if operations.is_empty() {
         return Err(fault("the patch is empty"));
     }
-    let action = patches::Patch::Json {
-        operations,
-        target: selector.clone(),
-        tracks_names: false,
-    };
+    let action = patches::Patch::Json { operations, target: selector.clone(), tracks_names: false };
     Ok(planned(patch.field.clone(), Action::Patch(action)))
 }
 
 /// Replacements in place, and those in files that hold one or a list.
-fn load_replacements(
-    target: &Target<'_>,
-    fields: &[ReplacementField],
-    name: &str,
-) -> Result<Vec<Replacement>, Error> {
+fn load_replacements(target: &Target<'_>, fields: &[ReplacementField], name: &str) -> Result<Vec<Replacement>, Error> {
     let mut all = Vec::new();
     for (at, entry) in fields.iter().enumerate() {
         if entry.path.is_empty() {
@@ -227,30 +170,20 @@ fn load_replacements(
             continue;
         }
         let (file, bytes) = target.load(&format!("{name}[{at}].path"), &entry.path)?;
-        let document = Document {
-            file: &file,
-            bytes,
-            strict: false,
-        };
+        let document = Document { file: &file, bytes, strict: false };
         let trees = yaml::trees(&file, bytes, Dialect::Kubernetes)?;
         let Some(tree) = trees.first() else {
             return Err(document.fault("", "the file is empty"));
         };
-        let value = yaml::json::to_value(&tree.root)
-            .map_err(|fault| document.fault("", fault.to_string()))?;
+        let value = yaml::json::to_value(&tree.root).map_err(|fault| document.fault("", fault.to_string()))?;
         let root = Field::root(document, &value);
         let mut read = if value.is_array() {
-            root.elements()?
-                .iter()
-                .map(Replacement::read)
-                .collect::<Result<Vec<_>, _>>()?
+            root.elements()?.iter().map(Replacement::read).collect::<Result<Vec<_>, _>>()?
         } else {
             vec![Replacement::read(&root)?]
         };
         for replacement in &mut read {
-            replacement.field = format!("{file} {}", replacement.field)
-                .trim_end()
-                .to_owned();
+            replacement.field = format!("{file} {}", replacement.field).trim_end().to_owned();
         }
         all.append(&mut read);
     }
@@ -266,9 +199,7 @@ fn plugin_configs(target: &Target<'_>, entries: &[Entry]) -> Result<Vec<Resource
         match resources::parse(&target.kustomization.file, entry.text.as_bytes()) {
             Ok(mut found) => {
                 let origin = target.origin(&target.kustomization.name);
-                found
-                    .iter_mut()
-                    .for_each(|resource| resource.memory.origin.clone_from(&origin));
+                found.iter_mut().for_each(|resource| resource.memory.origin.clone_from(&origin));
                 resources::insert_all(&mut gathered.resources, found)?;
             }
             Err(_) => paths.push(entry.clone()),
@@ -296,12 +227,7 @@ fn origin_of(resource: &Resource) -> Option<Origin> {
 /// Refuses what is not one of kustomize's built-in plugins.
 fn built_in(target: &Target<'_>, field: &str, resource: &Resource) -> Result<String, Error> {
     let id = resource.id();
-    let refuse = |refusal| {
-        Err(Error::Refused {
-            place: target.kustomization.place(field),
-            refusal,
-        })
-    };
+    let refuse = |refusal| Err(Error::Refused { place: target.kustomization.place(field), refusal });
     match (id.gvk.api_version().as_str(), id.gvk.kind.as_str()) {
         ("builtin", "HelmChartInflationGenerator") => refuse(Refusal::Helm),
         ("builtin", kind) => Ok(kind.to_owned()),
@@ -317,9 +243,7 @@ pub(crate) fn generators(target: &Target<'_>) -> Result<Vec<Resource>, Error> {
             "ConfigMapGenerator" => Kind::ConfigMap,
             "SecretGenerator" => Kind::Secret,
             other => {
-                return Err(target
-                    .kustomization
-                    .fault("generators", format!("{other} is not a generator")));
+                return Err(target.kustomization.fault("generators", format!("{other} is not a generator")));
             }
         };
         let sources = with_members(&config, |field, members| {
@@ -337,8 +261,7 @@ pub(crate) fn generators(target: &Target<'_>) -> Result<Vec<Resource>, Error> {
             }
             Ok(sources)
         })?;
-        let made_one =
-            generate::generate(kind, &sources, None, &target.loader, &config.source.file);
+        let made_one = generate::generate(kind, &sources, None, &target.loader, &config.source.file);
         let mut resource = made_one.map_err(|fault| target.generate_error("generators", fault))?;
         resource.memory.origin = origin_of(&config);
         made.push(resource);
@@ -350,38 +273,21 @@ fn with_members<T>(
     config: &Resource,
     read: impl FnOnce(&Field<'_>, &Members<'_>) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    let document = Document {
-        file: &config.source.file,
-        bytes: b"",
-        strict: false,
-    };
-    let value = yaml::json::to_value(&config.node)
-        .map_err(|fault| document.fault("", fault.to_string()))?;
+    let document = Document { file: &config.source.file, bytes: b"", strict: false };
+    let value = yaml::json::to_value(&config.node).map_err(|fault| document.fault("", fault.to_string()))?;
     let root = Field::root(document, &value);
     let members = root.members()?;
     read(&root, &members)
 }
 
 /// The steps of `transformers` or `validators`.
-pub(crate) fn of_plugins(
-    target: &Target<'_>,
-    entries: &[Entry],
-    field: &str,
-) -> Result<Vec<Planned>, Error> {
+pub(crate) fn of_plugins(target: &Target<'_>, entries: &[Entry], field: &str) -> Result<Vec<Planned>, Error> {
     let mut steps = Vec::new();
     for config in plugin_configs(target, entries)? {
         let kind = built_in(target, field, &config)?;
         let origin = origin_of(&config);
-        for action in with_members(&config, |root, members| {
-            plugin_actions(target, field, &kind, root, members)
-        })? {
-            steps.push(Planned {
-                step: Step {
-                    field: field.to_owned(),
-                    action,
-                },
-                origin: origin.clone(),
-            });
+        for action in with_members(&config, |root, members| plugin_actions(target, field, &kind, root, members))? {
+            steps.push(Planned { step: Step { field: field.to_owned(), action }, origin: origin.clone() });
         }
     }
     Ok(steps)
@@ -398,81 +304,50 @@ fn plugin_actions(
     let named = |action| vec![action];
     let own = &target.kustomization;
     Ok(match kind {
-        "AnnotationsTransformer" => named(Action::Annotations {
-            annotations: members.texts("annotations")?,
-            specs: specs()?,
-        }),
-        "LabelTransformer" => named(Action::Labels {
-            labels: members.texts("labels")?,
-            specs: specs()?,
-        }),
+        "AnnotationsTransformer" => {
+            named(Action::Annotations { annotations: members.texts("annotations")?, specs: specs()? })
+        }
+        "LabelTransformer" => named(Action::Labels { labels: members.texts("labels")?, specs: specs()? }),
         "NamespaceTransformer" => {
-            let namespace = members
-                .option("metadata", |field| field.members()?.text("namespace"))?
-                .unwrap_or_default();
+            let namespace = members.option("metadata", |field| field.members()?.text("namespace"))?.unwrap_or_default();
             let mode = members.text("setRoleBindingSubjects")?;
             let Some(subjects) = Subjects::parse(&mode) else {
-                return Err(own.fault(field, format!(
-                    "setRoleBindingSubjects: {mode:?} should be defaultOnly, allServiceAccounts or none"
-                )));
+                return Err(own.fault(
+                    field,
+                    format!("setRoleBindingSubjects: {mode:?} should be defaultOnly, allServiceAccounts or none"),
+                ));
             };
-            named(Action::Namespace {
-                namespace,
-                specs: specs()?,
-                unset_only: members.boolean("unsetOnly")?,
-                subjects,
-            })
+            named(Action::Namespace { namespace, specs: specs()?, unset_only: members.boolean("unsetOnly")?, subjects })
         }
-        "PrefixTransformer" => named(Action::Prefix {
-            prefix: members.text("prefix")?,
-            specs: needed(target, field, members)?,
-        }),
-        "SuffixTransformer" => named(Action::Suffix {
-            suffix: members.text("suffix")?,
-            specs: needed(target, field, members)?,
-        }),
+        "PrefixTransformer" => {
+            named(Action::Prefix { prefix: members.text("prefix")?, specs: needed(target, field, members)? })
+        }
+        "SuffixTransformer" => {
+            named(Action::Suffix { suffix: members.text("suffix")?, specs: needed(target, field, members)? })
+        }
         "PrefixSuffixTransformer" => {
             let specs = needed(target, field, members)?;
             vec![
-                Action::Prefix {
-                    prefix: members.text("prefix")?,
-                    specs: specs.clone(),
-                },
-                Action::Suffix {
-                    suffix: members.text("suffix")?,
-                    specs,
-                },
+                Action::Prefix { prefix: members.text("prefix")?, specs: specs.clone() },
+                Action::Suffix { suffix: members.text("suffix")?, specs },
             ]
         }
         "ReplicaCountTransformer" => {
-            let replica = members
-                .option("replica", Replica::read)?
-                .unwrap_or_default();
-            named(Action::Replicas {
-                replica,
-                specs: specs()?,
-            })
+            let replica = members.option("replica", Replica::read)?.unwrap_or_default();
+            named(Action::Replicas { replica, specs: specs()? })
         }
         "ImageTagTransformer" => {
             let image = members.option("imageTag", Image::read)?.unwrap_or_default();
-            named(Action::Image {
-                image,
-                specs: specs()?,
-            })
+            named(Action::Image { image, specs: specs()? })
         }
         "ReplacementTransformer" => {
             let fields = members.list("replacements", ReplacementField::read)?;
-            named(Action::Replacements(load_replacements(
-                target, &fields, field,
-            )?))
+            named(Action::Replacements(load_replacements(target, &fields, field)?))
         }
         "PatchTransformer" => {
             let mut patch = Patch::read(root)?;
             field.clone_into(&mut patch.field);
-            patch_step(target, &patch)?
-                .map(|planned| planned.step.action)
-                .into_iter()
-                .collect()
+            patch_step(target, &patch)?.map(|planned| planned.step.action).into_iter().collect()
         }
         "PatchJson6902Transformer" => {
             let mut patch = Patch::read(root)?;
@@ -483,13 +358,7 @@ fn plugin_actions(
         "PatchStrategicMergeTransformer" => {
             let mut all = Vec::new();
             for path in members.text_list("paths")? {
-                all.extend(legacy_patches(
-                    target,
-                    &Entry {
-                        field: field.to_owned(),
-                        text: path,
-                    },
-                )?);
+                all.extend(legacy_patches(target, &Entry { field: field.to_owned(), text: path })?);
             }
             let inline = members.text("patches")?;
             all.extend(resources::parse(&own.file, inline.as_bytes())?);
@@ -504,17 +373,12 @@ fn plugin_actions(
     })
 }
 
-fn needed(
-    target: &Target<'_>,
-    field: &str,
-    members: &Members<'_>,
-) -> Result<Vec<crate::fieldspec::FieldSpec>, Error> {
+fn needed(target: &Target<'_>, field: &str, members: &Members<'_>) -> Result<Vec<crate::fieldspec::FieldSpec>, Error> {
     match members.get("fieldSpecs") {
         Some(list) => list.elements()?.iter().map(field_spec).collect(),
-        None => Err(target.kustomization.fault(
-            field,
-            "fieldSpecs are needed; for names they are [{path: metadata/name}]",
-        )),
+        None => {
+            Err(target.kustomization.fault(field, "fieldSpecs are needed; for names they are [{path: metadata/name}]"))
+        }
     }
 }
 
@@ -532,29 +396,15 @@ fn value_add(target: &Target<'_>, field: &str, members: &Members<'_>) -> Result<
     };
     let mut value = members.text("value")?.trim().to_owned();
     if value.is_empty() {
-        value = target
-            .loader
-            .directory()
-            .rsplit('/')
-            .next()
-            .unwrap_or_default()
-            .to_owned();
+        value = target.loader.directory().rsplit('/').next().unwrap_or_default().to_owned();
     }
     let mut targets = read(members)?;
     let path = members.text("targetFilePath")?;
     if !path.is_empty() {
         let (file, bytes) = target.load(field, &path)?;
-        let document = Document {
-            file: &file,
-            bytes,
-            strict: false,
-        };
-        for tree in yaml::trees(&file, bytes, Dialect::Kubernetes)?
-            .iter()
-            .take(1)
-        {
-            let found = yaml::json::to_value(&tree.root)
-                .map_err(|fault| document.fault("", fault.to_string()))?;
+        let document = Document { file: &file, bytes, strict: false };
+        for tree in yaml::trees(&file, bytes, Dialect::Kubernetes)?.iter().take(1) {
+            let found = yaml::json::to_value(&tree.root).map_err(|fault| document.fault("", fault.to_string()))?;
             targets.extend(read(&Field::root(document, &found).members()?)?);
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use wickie_model::{Oid, reason};
-use wickie_trust::{Refusal, SignersError, WentBack};
+use wickie_trust::{Refusal, Signer, SignersError, WentBack};
 
 use super::object::ObjectError;
 use super::transport::TransportError;
@@ -18,6 +18,8 @@ pub enum SourceError {
     Exchange { operation: &'static str, host: String, source: WireError },
     #[error("{host} did not finish within the timeout of {} seconds; what arrived is kept, the next try asks for the rest", after.as_secs_f32())]
     TimedOut { host: String, after: Duration },
+    #[error("{host} did not answer lately, and is not asked again for {} seconds", after.as_secs())]
+    HostDown { host: String, after: Duration },
     #[error("{host} has no {reference}; check spec.ref, or push it")]
     NoSuchRef { host: String, reference: String },
     #[error("the revision {revision} cannot be used")]
@@ -25,9 +27,9 @@ pub enum SourceError {
     #[error("signature verification failed: the {object} {refusal}")]
     Refused { object: String, refusal: Refusal },
     #[error(
-        "signature verification failed: the tag {offered:?} holds a tag object named {named:?}, signed for that name and not for this one"
+        "signature verification failed: the tag {offered:?} on commit {commit} holds a tag object named {named:?}, which {signer} signed for that name and not for this one"
     )]
-    OtherTag { offered: String, named: String },
+    OtherTag { offered: String, commit: Oid, named: String, signer: Signer },
     #[error(
         "cannot verify a tag's signature where spec.ref names no tag; name a tag or semver, or set verify.mode to HEAD"
     )]
@@ -80,7 +82,7 @@ impl SourceError {
                 WireError::ObjectFormat { .. } | WireError::Redirect { .. } => Class::InvalidSpec,
                 _ => Class::Transient,
             },
-            Self::TimedOut { .. } | Self::NoSuchRef { .. } => Class::Transient,
+            Self::TimedOut { .. } | Self::HostDown { .. } | Self::NoSuchRef { .. } => Class::Transient,
             Self::Content { .. } => Class::BadContent,
             Self::Refused { .. } | Self::OtherTag { .. } => Class::RefusedSignature,
             Self::WentBack { .. } | Self::Unproven { .. } => Class::WentBack,
@@ -101,10 +103,24 @@ impl SourceError {
         }
     }
 
+    /// Whether the server said nothing at all, as one does that is down or out of reach.
+    pub(crate) fn is_silence(&self) -> bool {
+        match self {
+            Self::TimedOut { .. } => true,
+            Self::Exchange { source, .. } => match source {
+                WireError::Connection(_) | WireError::Http(_) | WireError::Ssh(_) | WireError::Slow { .. } => true,
+                WireError::Status { status, .. } => matches!(status, 502..=504),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
     /// How long the server asked to be left alone.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Exchange { source: WireError::Status { retry_after, .. }, .. } => *retry_after,
+            Self::HostDown { after, .. } => Some(*after),
             _ => None,
         }
     }

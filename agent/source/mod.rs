@@ -15,9 +15,12 @@
 //! stores those. `session` is a conversation made of such requests, `fetch` the order in which they are made.
 
 mod body;
+mod breaker;
 mod delta;
 mod error;
 mod fetch;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod http;
 mod ignore;
 mod object;
@@ -41,6 +44,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use tokio::sync::RwLock;
+use tokio::time::Instant;
 use wickie_model::{Oid, ResourceName, Revision};
 use wickie_trust::{Candidate, Floor, Step, WentBack};
 
@@ -54,6 +58,7 @@ pub use verify::Verified;
 pub use wire::WireError;
 
 use body::Meter;
+use breaker::Breaker;
 use error::Fault;
 use fetch::Fetch;
 use http::Clients;
@@ -72,6 +77,7 @@ use crate::store::{NewSnapshot, SnapshotRow, SourceRow, Store};
 pub struct Git {
     repository: Repository,
     clients: Clients,
+    breaker: Breaker,
     asked: Arc<Mutex<HashMap<ResourceName, Asked>>>,
     /// Held for reading by every fetch: nothing is collected while objects arrive that nothing points to yet.
     fetching: Arc<RwLock<()>>,
@@ -105,6 +111,7 @@ impl Git {
         Self {
             repository: Repository { store },
             clients: Clients::default(),
+            breaker: Breaker::default(),
             asked: Arc::default(),
             fetching: Arc::default(),
         }
@@ -115,11 +122,37 @@ impl Git {
     /// Cancelling it is safe at any point; what was received is kept and not asked for again.
     pub async fn poll(&self, source: &GitSource, now: Timestamp) -> Polled {
         let meter = Meter::default();
-        let host = || source.url.host().to_owned();
-        let outcome = tokio::time::timeout(source.timeout, self.poll_without_end(source, now, &meter))
-            .await
-            .unwrap_or_else(|_| Err(SourceError::TimedOut { host: host(), after: source.timeout }));
+        let outcome = match self.breaker.ask(source.url.authority(), Instant::now()) {
+            Ok(leave) => {
+                let outcome = self.poll_in_time(source, now, &meter).await;
+                // A host that was heard is not dead, also when it then broke off.
+                let silent = |error: &&SourceError| error.is_silence() && meter.read().received == 0;
+                match outcome.as_ref().err().filter(|error| silent(error) || error.retry_after().is_some()) {
+                    Some(error) => leave.failed(error.retry_after(), Instant::now()),
+                    None => leave.succeeded(),
+                }
+                outcome
+            }
+            Err(after) => Err(SourceError::HostDown { host: source.url.authority().to_owned(), after }),
+        };
         Polled { outcome, traffic: meter.read() }
+    }
+
+    /// Lets the next poll ask the server of a source whatever happened before: somebody wants to know now.
+    pub fn ask_at_once(&self, source: &GitSource) {
+        self.breaker.reset(source.url.authority());
+    }
+
+    async fn poll_in_time(
+        &self,
+        source: &GitSource,
+        now: Timestamp,
+        meter: &Meter,
+    ) -> Result<PollOutcome, SourceError> {
+        let host = || source.url.host().to_owned();
+        tokio::time::timeout(source.timeout, self.poll_without_end(source, now, meter))
+            .await
+            .unwrap_or_else(|_| Err(SourceError::TimedOut { host: host(), after: source.timeout }))
     }
 
     /// The last accepted snapshot of a source, verified again from the stored bytes, without the network; `None` if

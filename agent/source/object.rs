@@ -40,6 +40,10 @@ pub(crate) fn id(kind: ObjectKind, bytes: &[u8]) -> Result<Oid, WireError> {
     let mut hasher = gix_hash::hasher(SHA1);
     hasher.update(format!("{} {}\0", kind.as_str(), bytes.len()).as_bytes());
     hasher.update(bytes);
+    finish(hasher)
+}
+
+fn finish(hasher: gix_hash::Hasher) -> Result<Oid, WireError> {
     let digest = hasher.try_finalize().map_err(|error| WireError::Collision(error.to_string()))?;
     Ok(model_id(&digest))
 }
@@ -282,6 +286,17 @@ mod tests {
     fn ids_are_gits() {
         // `printf 'hello\n' | git hash-object --stdin`
         assert_eq!(id(ObjectKind::Blob, b"hello\n").unwrap().to_string(), "ce013625030ba8dba906f756967f9e9ca394464a");
+    }
+
+    #[test]
+    fn a_made_collision_is_noticed() {
+        // One of the two messages of "SHA-1 is a Shambles" (Leurent and Peyrin, 2020), whose digests are the same.
+        let message = include_bytes!("../../tests/cases/source/attacks/collision/sha-mbles-1.bin");
+        let mut hasher = gix_hash::hasher(SHA1);
+        hasher.update(message);
+        assert!(matches!(finish(hasher), Err(WireError::Collision(_))));
+        // Behind Git's header it is a message like any other.
+        assert!(id(ObjectKind::Blob, message).is_ok());
     }
 
     #[test]

@@ -251,3 +251,104 @@ fn newest<'a>(signatures: impl Iterator<Item = &'a Signature>, at: At) -> Option
 fn moment(time: pgp::types::Timestamp) -> Timestamp {
     Timestamp::from_second(i64::from(time.as_secs())).unwrap_or(Timestamp::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use pgp::composed::{
+        ArmorOptions, DetachedSignature, EncryptionCaps, KeyType, SecretKeyParamsBuilder, SignedPublicKey,
+        SignedSecretKey, SubkeyParamsBuilder,
+    };
+    use pgp::crypto::hash::HashAlgorithm;
+    use pgp::types::{Password, SigningKey};
+    use rand::SeedableRng as _;
+    use rand::rngs::StdRng;
+
+    use super::*;
+
+    const PAYLOAD: &[u8] = b"tree 1\n";
+
+    /// A key whose primary part and first subkey may sign or not.
+    fn key(primary: bool, subkey: bool) -> SignedSecretKey {
+        let mut sub = SubkeyParamsBuilder::default();
+        sub.key_type(KeyType::Ed25519Legacy).can_sign(subkey).can_encrypt(EncryptionCaps::None).can_authenticate(true);
+        let mut params = SecretKeyParamsBuilder::default();
+        params
+            .key_type(KeyType::Ed25519Legacy)
+            .can_certify(true)
+            .can_sign(primary)
+            .can_encrypt(EncryptionCaps::None)
+            .primary_user_id("Ada <ada@example.org>".to_owned())
+            .subkeys(vec![sub.build().unwrap()]);
+        params.build().unwrap().generate(StdRng::seed_from_u64(7)).unwrap()
+    }
+
+    fn sign(by: &impl SigningKey, hash: HashAlgorithm) -> String {
+        let random = StdRng::seed_from_u64(8);
+        let made = DetachedSignature::sign_binary_data(random, by, &Password::empty(), hash, PAYLOAD).unwrap();
+        made.to_armored_string(ArmorOptions::default()).unwrap()
+    }
+
+    fn judge(key: &SignedPublicKey, signature: &str) -> Result<Signer, Refusal> {
+        let armored = key.to_armored_string(ArmorOptions::default()).unwrap();
+        let mut ring = KeyRing::default();
+        ring.add(&armored).unwrap();
+        let now = Timestamp::now() + jiff::SignedDuration::from_secs(5);
+        ring.verify(PAYLOAD, signature, At { now, signed: now })
+    }
+
+    #[test]
+    fn only_a_key_with_the_right_to_sign_is_believed() {
+        for (primary, subkey) in [(true, true), (true, false), (false, true), (false, false)] {
+            let secret = key(primary, subkey);
+            let public = secret.to_public_key();
+            let by_primary = judge(&public, &sign(&secret.primary_key, HashAlgorithm::Sha256));
+            let by_subkey = judge(&public, &sign(&secret.secret_subkeys[0].key, HashAlgorithm::Sha256));
+            for (may, verdict) in [(primary, by_primary), (subkey, by_subkey)] {
+                match may {
+                    true => assert_eq!(verdict.unwrap().name.as_deref(), Some("Ada <ada@example.org>")),
+                    false => assert!(matches!(verdict, Err(Refusal::NotForSigning { .. })), "{verdict:?}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_subkey_that_did_not_consent_is_not_believed() {
+        // Somebody binds another's signing key to a key of his own: the other's signatures would become his.
+        let mine = key(true, true);
+        let strange = {
+            let mut params = SecretKeyParamsBuilder::default();
+            params.key_type(KeyType::Ed25519Legacy).can_certify(true).can_sign(true);
+            params.primary_user_id("Eve".to_owned());
+            params.build().unwrap().generate(StdRng::seed_from_u64(9)).unwrap()
+        };
+        let mut public = strange.to_public_key();
+        public.public_subkeys = mine.to_public_key().public_subkeys;
+        let verdict = judge(&public, &sign(&mine.secret_subkeys[0].key, HashAlgorithm::Sha256));
+        assert!(matches!(verdict, Err(Refusal::NotForSigning { .. })), "{verdict:?}");
+    }
+
+    #[test]
+    fn a_key_without_a_self_signature_is_not_believed() {
+        let secret = key(true, true);
+        let mut public = secret.to_public_key();
+        public.details.users.clear();
+        let verdict = judge(&public, &sign(&secret.primary_key, HashAlgorithm::Sha256));
+        assert!(matches!(verdict, Err(Refusal::NotForSigning { .. } | Refusal::UnknownKey { .. })), "{verdict:?}");
+    }
+
+    #[test]
+    fn other_bytes_and_other_keys() {
+        let secret = key(true, true);
+        let good = sign(&secret.primary_key, HashAlgorithm::Sha512);
+        let mut ring = KeyRing::default();
+        ring.add(&secret.to_public_key().to_armored_string(ArmorOptions::default()).unwrap()).unwrap();
+        let now = Timestamp::now() + jiff::SignedDuration::from_secs(5);
+        let at = At { now, signed: now };
+        assert!(matches!(ring.verify(b"tree 2\n", &good, at), Err(Refusal::BadSignature { .. })));
+        assert!(matches!(KeyRing::default().verify(PAYLOAD, &good, at), Err(Refusal::UnknownKey { .. })));
+        // Before the key was made.
+        let early = At { now: Timestamp::UNIX_EPOCH, signed: now };
+        assert!(ring.verify(PAYLOAD, &good, early).is_err());
+    }
+}

@@ -5,6 +5,10 @@
 mod cluster_input;
 mod first_words;
 mod frugal;
+mod heard;
 mod main_job;
 mod neighbours;
 mod node;
+mod objects;
+mod reports;
+mod trust;

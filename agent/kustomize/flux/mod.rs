@@ -87,21 +87,14 @@ pub struct FluxImage {
 pub fn build_flux(files: &Files, root: &str, overlay: &FluxOverlay) -> Result<Vec<Object>, Error> {
     let options = Options::flux();
     let loader = Loader::new(files, options.restrictor, root).ok_or_else(|| Error::Path {
-        place: Place {
-            file: "spec.path".to_owned(),
-            ..Place::default()
-        },
+        place: Place { file: "spec.path".to_owned(), ..Place::default() },
         path: root.to_owned(),
         problem: PathProblem::MissingFolder,
     })?;
     let mut kustomization = match Kustomization::load_lax(&loader)? {
         Some(kustomization) => {
             let mut kustomization = kustomization;
-            if !kustomization
-                .resources
-                .iter()
-                .any(|entry| entry.field.starts_with("resources"))
-            {
+            if !kustomization.resources.iter().any(|entry| entry.field.starts_with("resources")) {
                 // So Flux keeps kustomize from calling it empty.
                 kustomization.build_metadata = vec!["originAnnotations".to_owned()];
             }
@@ -110,35 +103,19 @@ pub fn build_flux(files: &Files, root: &str, overlay: &FluxOverlay) -> Result<Ve
         None => scan::kustomization(files, &loader)?,
     };
     lay_over(&mut kustomization, overlay, &loader)?;
-    let objects = entry::finish(
-        Target::with(loader, kustomization, Rc::new(SchemaInUse::adding()))?,
-        &options,
-    )?;
+    let objects = entry::finish(Target::with(loader, kustomization, Rc::new(SchemaInUse::adding()))?, &options)?;
     for object in &objects {
-        let has = |path: &str| {
-            object
-                .value
-                .pointer(path)
-                .and_then(Value::as_str)
-                .is_some_and(|text| !text.is_empty())
-        };
+        let has = |path: &str| object.value.pointer(path).and_then(Value::as_str).is_some_and(|text| !text.is_empty());
         if !has("/metadata/name") || !has("/kind") || !has("/apiVersion") {
             let problem = "apiVersion, kind and metadata.name are needed".to_owned();
-            return Err(Error::Object {
-                at: object.source.clone(),
-                problem,
-            });
+            return Err(Error::Object { at: object.source.clone(), problem });
         }
     }
     Ok(objects)
 }
 
 /// Writes the overlay's fields over the kustomization's.
-fn lay_over(
-    own: &mut Kustomization,
-    overlay: &FluxOverlay,
-    loader: &Loader<'_>,
-) -> Result<(), Error> {
+fn lay_over(own: &mut Kustomization, overlay: &FluxOverlay, loader: &Loader<'_>) -> Result<(), Error> {
     let set = |field: &mut String, value: &Option<String>| {
         if let Some(value) = value {
             field.clone_from(value);
@@ -158,16 +135,10 @@ fn lay_over(
     for (at, component) in overlay.components.iter().enumerate() {
         let field = format!("spec.components[{at}]");
         if is_repository(component) {
-            return Err(Error::Refused {
-                place: own.place(&field),
-                refusal: Refusal::Remote,
-            });
+            return Err(Error::Refused { place: own.place(&field), refusal: Refusal::Remote });
         }
         if !(overlay.ignore_missing_components && loader.is_missing(component)) {
-            own.components.push(Entry {
-                field,
-                text: component.clone(),
-            });
+            own.components.push(Entry { field, text: component.clone() });
         }
     }
     for (at, image) in overlay.images.iter().enumerate() {
@@ -205,11 +176,7 @@ fn lay_over_image(images: &mut Vec<Image>, at: usize, image: &FluxImage) {
 fn selector(target: &FluxSelector) -> Selector {
     Selector {
         id: Id {
-            gvk: Gvk {
-                group: target.group.clone(),
-                version: target.version.clone(),
-                kind: target.kind.clone(),
-            },
+            gvk: Gvk { group: target.group.clone(), version: target.version.clone(), kind: target.kind.clone() },
             name: target.name.clone(),
             namespace: target.namespace.clone(),
             cluster_scoped: false,
@@ -229,9 +196,7 @@ pub fn set_common_metadata(
         let Some(root) = object.value.as_object_mut() else {
             continue;
         };
-        let metadata = root
-            .entry("metadata")
-            .or_insert_with(|| Value::Object(Map::new()));
+        let metadata = root.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
         for (key, texts) in [("labels", labels), ("annotations", annotations)] {
             let Some(metadata) = metadata.as_object_mut().filter(|_| !texts.is_empty()) else {
                 continue;

@@ -15,16 +15,8 @@ const PLACEHOLDER: &str = "_placeholder";
 /// Makes the kustomization. Every file is read once, so that one that is no manifest is named.
 pub(super) fn kustomization(files: &Files, loader: &Loader<'_>) -> Result<Kustomization, Error> {
     let top = loader.directory();
-    let below: Vec<&str> = files
-        .below(top)
-        .map(|(path, _)| {
-            if top.is_empty() {
-                path
-            } else {
-                &path[top.len() + 1..]
-            }
-        })
-        .collect();
+    let below: Vec<&str> =
+        files.below(top).map(|(path, _)| if top.is_empty() { path } else { &path[top.len() + 1..] }).collect();
     let built: BTreeSet<&str> = below
         .iter()
         .filter_map(|path| path.rsplit_once('/'))
@@ -34,8 +26,7 @@ pub(super) fn kustomization(files: &Files, loader: &Loader<'_>) -> Result<Kustom
     let mut found: BTreeSet<Vec<&str>> = BTreeSet::new();
     for path in below {
         let parts: Vec<&str> = path.split('/').collect();
-        let inside =
-            (1..parts.len()).find(|count| built.contains(parts[..*count].join("/").as_str()));
+        let inside = (1..parts.len()).find(|count| built.contains(parts[..*count].join("/").as_str()));
         match inside {
             Some(count) => {
                 found.insert(parts[..count].to_vec());
@@ -53,19 +44,8 @@ pub(super) fn kustomization(files: &Files, loader: &Loader<'_>) -> Result<Kustom
     let resources: Vec<Entry> = found
         .iter()
         .enumerate()
-        .map(|(at, parts)| Entry {
-            field: format!("resources[{at}]"),
-            text: parts.join("/"),
-        })
+        .map(|(at, parts)| Entry { field: format!("resources[{at}]"), text: parts.join("/") })
         .collect();
-    let namespace = if resources.is_empty() {
-        PLACEHOLDER
-    } else {
-        ""
-    };
-    Ok(Kustomization::made(
-        loader.full_path(FILE_NAMES[0]),
-        resources,
-        namespace,
-    ))
+    let namespace = if resources.is_empty() { PLACEHOLDER } else { "" };
+    Ok(Kustomization::made(loader.full_path(FILE_NAMES[0]), resources, namespace))
 }

@@ -22,19 +22,12 @@ pub(crate) struct Document<'d> {
 impl<'d> Document<'d> {
     /// The place of a field in it.
     pub(crate) fn place(&self, field: &str) -> Place {
-        Place {
-            file: self.file.to_owned(),
-            line: yaml::line_of(self.bytes, field),
-            field: field.to_owned(),
-        }
+        Place { file: self.file.to_owned(), line: yaml::line_of(self.bytes, field), field: field.to_owned() }
     }
 
     /// A field that is wrong.
     pub(crate) fn fault(&self, field: &str, problem: impl Into<String>) -> Error {
-        Error::Field {
-            place: self.place(field),
-            problem: problem.into(),
-        }
+        Error::Field { place: self.place(field), problem: problem.into() }
     }
 }
 
@@ -58,11 +51,7 @@ pub(crate) struct Members<'d> {
 impl<'d> Field<'d> {
     /// The root of a document.
     pub(crate) fn root(document: Document<'d>, value: &'d Value) -> Field<'d> {
-        Field {
-            document,
-            path: String::new(),
-            value,
-        }
+        Field { document, path: String::new(), value }
     }
 
     /// An error at this value.
@@ -89,12 +78,9 @@ impl<'d> Field<'d> {
     /// The members of an object.
     pub(crate) fn members(&self) -> Result<Members<'d>, Error> {
         match self.value {
-            Value::Object(map) => Ok(Members {
-                document: self.document,
-                path: self.path.clone(),
-                map,
-                asked: RefCell::default(),
-            }),
+            Value::Object(map) => {
+                Ok(Members { document: self.document, path: self.path.clone(), map, asked: RefCell::default() })
+            }
             _ => Err(self.mismatch("a mapping")),
         }
     }
@@ -106,11 +92,7 @@ impl<'d> Field<'d> {
             Value::Array(items) => Ok(items
                 .iter()
                 .enumerate()
-                .map(|(at, value)| Field {
-                    document: self.document,
-                    path: format!("{}[{at}]", self.path),
-                    value,
-                })
+                .map(|(at, value)| Field { document: self.document, path: format!("{}[{at}]", self.path), value })
                 .collect()),
             _ => Err(self.mismatch("a list")),
         }
@@ -152,11 +134,7 @@ impl<'d> Field<'d> {
             Value::Object(map) => map
                 .iter()
                 .map(|(key, value)| {
-                    let field = Field {
-                        document: self.document,
-                        path: format!("{}.{key}", self.path),
-                        value,
-                    };
+                    let field = Field { document: self.document, path: format!("{}.{key}", self.path), value };
                     Ok((key.clone(), field.text()?))
                 })
                 .collect(),
@@ -170,31 +148,19 @@ impl<'d> Members<'d> {
     pub(crate) fn get(&self, name: &'static str) -> Option<Field<'d>> {
         let (key, value) = match self.map.get_key_value(name) {
             Some(found) => found,
-            None => self
-                .map
-                .iter()
-                .find(|(key, _)| key.eq_ignore_ascii_case(name))?,
+            None => self.map.iter().find(|(key, _)| key.eq_ignore_ascii_case(name))?,
         };
         self.asked.borrow_mut().insert(key);
-        (!value.is_null()).then(|| Field {
-            document: self.document,
-            path: self.path_of(key),
-            value,
-        })
+        (!value.is_null()).then(|| Field { document: self.document, path: self.path_of(key), value })
     }
 
     fn path_of(&self, key: &str) -> String {
-        if self.path.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{}.{key}", self.path)
-        }
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
     /// Text; empty when absent.
     pub(crate) fn text(&self, name: &'static str) -> Result<String, Error> {
-        self.get(name)
-            .map_or_else(|| Ok(String::new()), |field| field.text())
+        self.get(name).map_or_else(|| Ok(String::new()), |field| field.text())
     }
 
     /// A boolean; false when absent.
@@ -209,8 +175,7 @@ impl<'d> Members<'d> {
 
     /// Text by name; empty when absent.
     pub(crate) fn texts(&self, name: &'static str) -> Result<BTreeMap<String, String>, Error> {
-        self.get(name)
-            .map_or_else(|| Ok(BTreeMap::new()), |field| field.texts())
+        self.get(name).map_or_else(|| Ok(BTreeMap::new()), |field| field.texts())
     }
 
     /// A list; empty when absent.
@@ -242,16 +207,11 @@ impl<'d> Members<'d> {
     /// Refuses members that nobody asked for, in strict documents.
     pub(crate) fn finish(self) -> Result<(), Error> {
         let asked = self.asked.borrow();
-        match self
-            .map
-            .keys()
-            .find(|key| self.document.strict && !asked.contains(key.as_str()))
-        {
+        match self.map.keys().find(|key| self.document.strict && !asked.contains(key.as_str())) {
             None => Ok(()),
-            Some(unknown) => Err(self.document.fault(
-                &self.path_of(unknown),
-                "there is no such field; check its spelling and indentation",
-            )),
+            Some(unknown) => Err(self
+                .document
+                .fault(&self.path_of(unknown), "there is no such field; check its spelling and indentation")),
         }
     }
 }

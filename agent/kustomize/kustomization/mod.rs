@@ -12,14 +12,13 @@ use crate::select::Selector;
 use crate::yaml::{self, Dialect};
 use decode::{Document, Field, Members};
 pub(crate) use parts::{
-    FieldOptions, GeneratorOptions, Image, Label, Patch, Replacement, ReplacementField,
-    ReplacementTarget, Replica, SourceSelector, Sources, Var, field_spec, gvk, selector,
+    FieldOptions, GeneratorOptions, Image, Label, Patch, Replacement, ReplacementField, ReplacementTarget, Replica,
+    SourceSelector, Sources, Var, field_spec, gvk, selector,
 };
 use std::collections::BTreeMap;
 
 /// The names a kustomization may have.
-pub(crate) const FILE_NAMES: [&str; 3] =
-    ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+pub(crate) const FILE_NAMES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 
 /// A kustomization with everything it asks for.
 #[derive(Debug, Clone, Default)]
@@ -78,9 +77,7 @@ impl Kustomization {
     /// Reads the kustomization of the folder that the loader stands in.
     pub(crate) fn load(loader: &Loader<'_>) -> Result<Kustomization, Error> {
         let Some((name, bytes)) = Kustomization::file_in(loader)? else {
-            return Err(Error::NoKustomization {
-                directory: shown(loader),
-            });
+            return Err(Error::NoKustomization { directory: shown(loader) });
         };
         let read = Kustomization::parse(&loader.full_path(name), name, bytes, true)?;
         if read.is_empty {
@@ -99,10 +96,7 @@ impl Kustomization {
 
     /// The one kustomization file of a folder.
     fn file_in<'f>(loader: &Loader<'f>) -> Result<Option<(&'static str, &'f [u8])>, Error> {
-        let found: Vec<_> = FILE_NAMES
-            .into_iter()
-            .filter_map(|name| Some((name, loader.own_file(name)?)))
-            .collect();
+        let found: Vec<_> = FILE_NAMES.into_iter().filter_map(|name| Some((name, loader.own_file(name)?))).collect();
         match found.as_slice() {
             [] => Ok(None),
             [(name, bytes)] => Ok(Some((name, bytes))),
@@ -126,12 +120,8 @@ impl Kustomization {
 
     /// Reads a kustomization from its bytes; `name` is the last part of its path.
     fn parse(file: &str, name: &str, bytes: &[u8], strict: bool) -> Result<Kustomization, Error> {
-        let document = Document {
-            file,
-            bytes,
-            strict,
-        };
-        let trees = yaml::trees(file, bytes, Dialect::Kubernetes)?;
+        let document = Document { file, bytes, strict };
+        let trees = yaml::trees(file, bytes, Dialect::KustomizationFile)?;
         let Some(tree) = trees.first() else {
             return Ok(Kustomization {
                 is_empty: true,
@@ -140,8 +130,7 @@ impl Kustomization {
                 ..Kustomization::default()
             });
         };
-        let value = yaml::json::to_value(&tree.root)
-            .map_err(|fault| document.fault("", fault.to_string()))?;
+        let value = yaml::json::to_value(&tree.root).map_err(|fault| document.fault("", fault.to_string()))?;
         let members = Field::root(document, &value).members()?;
         let mut read = Kustomization::from_members(&members, document)?;
         members.finish()?;
@@ -165,10 +154,7 @@ impl Kustomization {
             if let Some(field) = members.get(refused)
                 && field.value.as_array().is_none_or(|items| !items.is_empty())
             {
-                return Err(Error::Refused {
-                    place: document.place(&field.path),
-                    refusal: Refusal::Helm,
-                });
+                return Err(Error::Refused { place: document.place(&field.path), refusal: Refusal::Helm });
             }
         }
         members.get("helmGlobals");
@@ -193,10 +179,7 @@ impl Kustomization {
             patches_strategic_merge: entries(members, "patchesStrategicMerge")?,
             patches_json6902: members.list("patchesJson6902", Patch::read)?,
             patches: members.list("patches", Patch::read)?,
-            images: joined(
-                members.list("images", Image::read)?,
-                members.list("imageTags", Image::read)?,
-            ),
+            images: joined(members.list("images", Image::read)?, members.list("imageTags", Image::read)?),
             replicas: members.list("replicas", Replica::read)?,
             replacements: members.list("replacements", ReplacementField::read)?,
             vars: members.list("vars", Var::read)?,
@@ -221,36 +204,20 @@ impl Kustomization {
     pub(crate) fn place(&self, field: &str) -> Place {
         if field.starts_with("spec.") {
             // A field of the Flux Kustomization, which is no file of the tree.
-            return Place {
-                file: "Kustomization".to_owned(),
-                line: 0,
-                field: field.to_owned(),
-            };
+            return Place { file: "Kustomization".to_owned(), line: 0, field: field.to_owned() };
         }
-        Document {
-            file: &self.file,
-            bytes: &self.bytes,
-            strict: true,
-        }
-        .place(field)
+        Document { file: &self.file, bytes: &self.bytes, strict: true }.place(field)
     }
 
     /// A step that could not be done for one of its fields.
     pub(crate) fn fault(&self, field: &str, problem: impl Into<String>) -> Error {
-        Error::Step {
-            place: self.place(field),
-            problem: problem.into(),
-        }
+        Error::Step { place: self.place(field), problem: problem.into() }
     }
 }
 
 /// A folder for messages.
 fn shown(loader: &Loader<'_>) -> String {
-    if loader.directory().is_empty() {
-        ".".to_owned()
-    } else {
-        loader.directory().to_owned()
-    }
+    if loader.directory().is_empty() { ".".to_owned() } else { loader.directory().to_owned() }
 }
 
 /// Checks `apiVersion` and `kind`; true for a component.
@@ -260,28 +227,17 @@ fn check_type(members: &Members<'_>, document: Document<'_>) -> Result<bool, Err
         "" | "Kustomization" => "kustomize.config.k8s.io/v1beta1",
         "Component" => "kustomize.config.k8s.io/v1alpha1",
         _ => {
-            return Err(document.fault(
-                "kind",
-                format!("{kind:?} should be Kustomization or Component"),
-            ));
+            return Err(document.fault("kind", format!("{kind:?} should be Kustomization or Component")));
         }
     };
     if !version.is_empty() && version != wanted {
-        return Err(document.fault(
-            "apiVersion",
-            format!("{version:?} should be {wanted} for this kind"),
-        ));
+        return Err(document.fault("apiVersion", format!("{version:?} should be {wanted} for this kind")));
     }
     Ok(kind == "Component")
 }
 
 fn entries(members: &Members<'_>, name: &'static str) -> Result<Vec<Entry>, Error> {
-    members.list(name, |field| {
-        Ok(Entry {
-            field: field.path.clone(),
-            text: field.text()?,
-        })
-    })
+    members.list(name, |field| Ok(Entry { field: field.path.clone(), text: field.text()? }))
 }
 
 fn joined<T>(mut first: Vec<T>, second: Vec<T>) -> Vec<T> {
@@ -294,10 +250,8 @@ fn sort_options(field: &Field<'_>) -> Result<SortOptions, Error> {
     let order = members.text("order")?;
     let lists = members.option("legacySortOptions", |field| {
         let members = field.members()?;
-        let lists = crate::order::Legacy {
-            first: members.text_list("orderFirst")?,
-            last: members.text_list("orderLast")?,
-        };
+        let lists =
+            crate::order::Legacy { first: members.text_list("orderFirst")?, last: members.text_list("orderLast")? };
         members.finish()?;
         Ok(lists)
     })?;
@@ -305,9 +259,7 @@ fn sort_options(field: &Field<'_>) -> Result<SortOptions, Error> {
         ("legacy", lists) => Some(lists.unwrap_or_default()),
         ("fifo", None) => None,
         ("fifo", Some(_)) => {
-            return Err(
-                field.fault("legacySortOptions are given, but order is fifo; set order: legacy")
-            );
+            return Err(field.fault("legacySortOptions are given, but order is fifo; set order: legacy"));
         }
         (other, _) => return Err(field.fault(format!("order {other:?} should be legacy or fifo"))),
     };

@@ -124,11 +124,7 @@ pub(crate) struct FieldOptions {
 
 /// Group, version and kind among other members.
 pub(crate) fn gvk(members: &Members<'_>) -> Result<Gvk, Error> {
-    Ok(Gvk {
-        group: members.text("group")?,
-        version: members.text("version")?,
-        kind: members.text("kind")?,
-    })
+    Ok(Gvk { group: members.text("group")?, version: members.text("version")?, kind: members.text("kind")? })
 }
 
 fn id(members: &Members<'_>) -> Result<Id, Error> {
@@ -143,11 +139,7 @@ fn id(members: &Members<'_>) -> Result<Id, Error> {
 /// A field specification.
 pub(crate) fn field_spec(field: &Field<'_>) -> Result<FieldSpec, Error> {
     let members = field.members()?;
-    let spec = FieldSpec {
-        gvk: gvk(&members)?,
-        path: members.text("path")?,
-        create: members.boolean("create")?,
-    };
+    let spec = FieldSpec { gvk: gvk(&members)?, path: members.text("path")?, create: members.boolean("create")? };
     members.finish()?;
     Ok(spec)
 }
@@ -184,10 +176,7 @@ impl Patch {
         let members = field.members()?;
         let options = members.option("options", |field| {
             let members = field.members()?;
-            let options = (
-                members.boolean("allowNameChange")?,
-                members.boolean("allowKindChange")?,
-            );
+            let options = (members.boolean("allowNameChange")?, members.boolean("allowKindChange")?);
             members.finish()?;
             Ok(options)
         })?;
@@ -224,11 +213,8 @@ impl Image {
 impl Replica {
     pub(crate) fn read(field: &Field<'_>) -> Result<Replica, Error> {
         let members = field.members()?;
-        let replica = Replica {
-            field: field.path.clone(),
-            name: members.text("name")?,
-            count: members.integer("count")?,
-        };
+        let replica =
+            Replica { field: field.path.clone(), name: members.text("name")?, count: members.integer("count")? };
         members.finish()?;
         Ok(replica)
     }
@@ -251,11 +237,7 @@ impl Sources {
             files: members.text_list("files")?,
             envs,
             options: members.option("options", GeneratorOptions::read)?,
-            secret_type: if secret {
-                members.text("type")?
-            } else {
-                String::new()
-            },
+            secret_type: if secret { members.text("type")? } else { String::new() },
         };
         members.finish()?;
         Ok(sources)
@@ -276,16 +258,10 @@ impl GeneratorOptions {
     }
 
     /// A generator's own options over those for all: labels and annotations of its own win, switches add up.
-    pub(crate) fn over(
-        own: Option<GeneratorOptions>,
-        all: Option<&GeneratorOptions>,
-    ) -> GeneratorOptions {
+    pub(crate) fn over(own: Option<GeneratorOptions>, all: Option<&GeneratorOptions>) -> GeneratorOptions {
         let mut merged = own.unwrap_or_default();
         if let Some(all) = all {
-            for (mine, theirs) in [
-                (&mut merged.labels, &all.labels),
-                (&mut merged.annotations, &all.annotations),
-            ] {
+            for (mine, theirs) in [(&mut merged.labels, &all.labels), (&mut merged.annotations, &all.annotations)] {
                 for (key, value) in theirs {
                     mine.entry(key.clone()).or_insert_with(|| value.clone());
                 }
@@ -308,9 +284,7 @@ impl Var {
             match api_version.split('/').collect::<Vec<_>>().as_slice() {
                 [""] => {}
                 [version] => id.gvk.version = (*version).to_owned(),
-                [group, version] => {
-                    (id.gvk.group, id.gvk.version) = ((*group).to_owned(), (*version).to_owned())
-                }
+                [group, version] => (id.gvk.group, id.gvk.version) = ((*group).to_owned(), (*version).to_owned()),
                 _ => {}
             }
             members.finish()?;
@@ -326,9 +300,7 @@ impl Var {
             field: field.path.clone(),
             name: members.text("name")?,
             object: object.unwrap_or_default(),
-            field_path: field_path
-                .filter(|path| !path.is_empty())
-                .unwrap_or_else(|| "metadata.name".to_owned()),
+            field_path: field_path.filter(|path| !path.is_empty()).unwrap_or_else(|| "metadata.name".to_owned()),
         };
         members.finish()?;
         Ok(var)

@@ -18,9 +18,7 @@ fn read(text: &str) -> Result<Directive, String> {
         "merge" => Ok(Directive::Merge),
         "replace" => Ok(Directive::Replace),
         "delete" => Ok(Directive::Delete),
-        other => Err(format!(
-            "$patch is {other:?}; it may be delete, replace or merge"
-        )),
+        other => Err(format!("$patch is {other:?}; it may be delete, replace or merge")),
     }
 }
 
@@ -36,18 +34,11 @@ pub(super) fn of_map(map: &mut Map) -> Result<Directive, String> {
 
 /// Takes the directive out of a list: an element that holds nothing but `$patch`.
 pub(super) fn of_list(items: &mut Vec<Node>) -> Result<Directive, String> {
-    let element = items
-        .iter()
-        .filter_map(Node::as_map)
-        .find(|map| map.contains(KEY));
+    let element = items.iter().filter_map(Node::as_map).find(|map| map.contains(KEY));
     let Some(map) = element.filter(|map| map.len() == 1) else {
         return Ok(Directive::Merge);
     };
-    let text = map
-        .get(KEY)
-        .and_then(Node::as_text)
-        .unwrap_or_default()
-        .to_owned();
+    let text = map.get(KEY).and_then(Node::as_text).unwrap_or_default().to_owned();
     let directive = read(&text)?;
     set_element(items, None, &[KEY.to_owned()], &[text])?;
     Ok(directive)

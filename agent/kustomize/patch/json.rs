@@ -21,19 +21,14 @@ pub(crate) fn operations(value: &Value) -> Result<Vec<Operation>, String> {
     let items = match value {
         Value::Array(items) => items,
         other => {
-            return Err(format!(
-                "a JSON patch is a list of operations, this is {}",
-                word(other)
-            ));
+            return Err(format!("a JSON patch is a list of operations, this is {}", word(other)));
         }
     };
     items
         .iter()
         .enumerate()
         .map(|(at, item)| {
-            let members = item
-                .as_object()
-                .ok_or_else(|| format!("operation {} is {}", at + 1, word(item)))?;
+            let members = item.as_object().ok_or_else(|| format!("operation {} is {}", at + 1, word(item)))?;
             let text = |key: &str| members.get(key).and_then(Value::as_str).map(str::to_owned);
             Ok(Operation {
                 op: text("op").unwrap_or_default(),
@@ -55,13 +50,9 @@ pub(crate) fn apply(node: &mut Node, operations: &[Operation]) -> Result<(), Str
         })?;
     }
     if !document.is_object() {
-        return Err(format!(
-            "the patch leaves {} where an object was",
-            word(&document)
-        ));
+        return Err(format!("the patch leaves {} where an object was", word(&document)));
     }
-    floats(&mut document);
-    *node = convert::from_value(&document);
+    *node = convert::from_value_by_floats(&document);
     Ok(())
 }
 
@@ -83,16 +74,8 @@ impl Operation {
                 add(document, path, value)
             }
             "test" => {
-                let found = if path.is_empty() {
-                    document.clone()
-                } else {
-                    get(document, path)?
-                };
-                if equal(&found, &self.value) {
-                    Ok(())
-                } else {
-                    Err(format!("the value there is {found}"))
-                }
+                let found = if path.is_empty() { document.clone() } else { get(document, path)? };
+                if equal(&found, &self.value) { Ok(()) } else { Err(format!("the value there is {found}")) }
             }
             "" => Err("op is missing".to_owned()),
             other => Err(format!("there is no operation {other:?}")),
@@ -102,11 +85,7 @@ impl Operation {
 
 /// The container that a path leads to, and the last part of the path.
 fn container<'d>(document: &'d mut Value, path: &str) -> Result<(&'d mut Value, String), String> {
-    let parts: Vec<String> = path
-        .split('/')
-        .skip(1)
-        .map(|part| part.replace("~1", "/").replace("~0", "~"))
-        .collect();
+    let parts: Vec<String> = path.split('/').skip(1).map(|part| part.replace("~1", "/").replace("~0", "~")).collect();
     let Some((last, before)) = parts.split_last() else {
         return Err("the path is empty".to_owned());
     };
@@ -114,9 +93,7 @@ fn container<'d>(document: &'d mut Value, path: &str) -> Result<(&'d mut Value, 
     for part in before {
         here = match here {
             Value::Object(members) => members.get_mut(part),
-            Value::Array(items) => index(part, items.len())
-                .ok()
-                .and_then(|at| items.get_mut(at)),
+            Value::Array(items) => index(part, items.len()).ok().and_then(|at| items.get_mut(at)),
             _ => None,
         }
         .filter(|value| value.is_object() || value.is_array())
@@ -127,24 +104,14 @@ fn container<'d>(document: &'d mut Value, path: &str) -> Result<(&'d mut Value, 
 
 /// An index that may count from the end.
 fn index(part: &str, length: usize) -> Result<usize, String> {
-    let wanted: i64 = part
-        .parse()
-        .map_err(|_| format!("{part:?} is not an index of a list"))?;
-    let at = if wanted < 0 {
-        wanted + i64::try_from(length).unwrap_or(i64::MAX)
-    } else {
-        wanted
-    };
+    let wanted: i64 = part.parse().map_err(|_| format!("{part:?} is not an index of a list"))?;
+    let at = if wanted < 0 { wanted + i64::try_from(length).unwrap_or(i64::MAX) } else { wanted };
     usize::try_from(at).map_err(|_| format!("index {wanted} is outside a list of {length}"))
 }
 
 fn existing(part: &str, length: usize) -> Result<usize, String> {
     let at = index(part, length)?;
-    if at < length {
-        Ok(at)
-    } else {
-        Err(format!("index {at} is outside a list of {length}"))
-    }
+    if at < length { Ok(at) } else { Err(format!("index {at} is outside a list of {length}")) }
 }
 
 fn get(document: &mut Value, path: &str) -> Result<Value, String> {
@@ -176,9 +143,7 @@ fn add(document: &mut Value, path: &str, value: Value) -> Result<(), String> {
 
 fn remove(document: &mut Value, path: &str) -> Result<Value, String> {
     match container(document, path)? {
-        (Value::Object(members), key) => members
-            .remove(&key)
-            .ok_or_else(|| format!("there is no {key:?}")),
+        (Value::Object(members), key) => members.remove(&key).ok_or_else(|| format!("there is no {key:?}")),
         (Value::Array(items), key) => {
             let at = existing(&key, items.len())?;
             Ok(items.remove(at))
@@ -213,39 +178,14 @@ fn replace(document: &mut Value, path: &str, value: Value) -> Result<(), String>
 fn equal(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => a.to_string() == b.to_string(),
-        (Value::Array(a), Value::Array(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b))
-        }
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b)),
         (Value::Object(a), Value::Object(b)) => same_members(a, b),
         _ => a == b,
     }
 }
 
 fn same_members(a: &Map<String, Value>, b: &Map<String, Value>) -> bool {
-    a.len() == b.len()
-        && a.iter()
-            .all(|(key, value)| b.get(key).is_some_and(|other| equal(value, other)))
-}
-
-/// Passes every number through a float.
-#[allow(clippy::cast_precision_loss)] // the loss is the rule
-fn floats(value: &mut Value) {
-    match value {
-        Value::Number(number) => {
-            const EXACT: u64 = 1 << 53;
-            let beyond = number
-                .as_i64()
-                .map_or_else(|| number.as_u64().is_some(), |n| n.unsigned_abs() > EXACT);
-            if let (true, Some(float)) = (beyond && !number.is_f64(), number.as_f64())
-                && let Some(rounded) = crate::yaml::number_to_json(float)
-            {
-                *value = rounded;
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(floats),
-        Value::Object(members) => members.values_mut().for_each(floats),
-        _ => {}
-    }
+    a.len() == b.len() && a.iter().all(|(key, value)| b.get(key).is_some_and(|other| equal(value, other)))
 }
 
 fn word(value: &Value) -> &'static str {

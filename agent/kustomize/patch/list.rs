@@ -8,11 +8,7 @@ use crate::yaml::{Node, Tag};
 
 /// The text of a scalar; nothing for null and collections.
 fn value_text(node: &Node) -> &str {
-    if node.is_null() {
-        ""
-    } else {
-        node.as_text().unwrap_or_default()
-    }
+    if node.is_null() { "" } else { node.as_text().unwrap_or_default() }
 }
 
 /// The text as stored, also of null.
@@ -30,16 +26,11 @@ fn key_matches(node: &Node, key: &str, value: &str) -> Result<bool, String> {
     if key.is_empty() {
         return match node {
             Node::Scalar(_) => Ok(value_text(node) == value),
-            other => Err(format!(
-                "a list of plain values holds {}",
-                other.kind_word()
-            )),
+            other => Err(format!("a list of plain values holds {}", other.kind_word())),
         };
     }
     match node {
-        Node::Map(map) => Ok(map
-            .get(key)
-            .is_some_and(|found| value.is_empty() || raw_text(found) == value)),
+        Node::Map(map) => Ok(map.get(key).is_some_and(|found| value.is_empty() || raw_text(found) == value)),
         other => Err(format!("a list keyed by {key} holds {}", other.kind_word())),
     }
 }
@@ -51,8 +42,8 @@ pub(super) fn set_element(
     keys: &[String],
     values: &[String],
 ) -> Result<(), String> {
-    let by_key = keys.first().is_some_and(|key| !key.is_empty())
-        && values.first().is_some_and(|value| !value.is_empty());
+    let by_key =
+        keys.first().is_some_and(|key| !key.is_empty()) && values.first().is_some_and(|value| !value.is_empty());
     let mut kept = Vec::with_capacity(items.len() + 1);
     let mut matched = false;
     for item in items.drain(..) {
@@ -94,9 +85,7 @@ pub(super) fn find_element(items: &[Node], keys: &[String], values: &[String]) -
     }
     items.iter().position(|item| {
         item.as_map().is_some_and(|map| {
-            keys.iter()
-                .zip(values)
-                .all(|(key, value)| map.get(key).is_some_and(|found| raw_text(found) == value))
+            keys.iter().zip(values).all(|(key, value)| map.get(key).is_some_and(|found| raw_text(found) == value))
         })
     })
 }
@@ -105,20 +94,14 @@ pub(super) fn find_element(items: &[Node], keys: &[String], values: &[String]) -
 pub(super) fn key_values(item: &Node, keys: &[String]) -> Vec<String> {
     keys.iter()
         .map(|key| match item.get(key) {
-            Some(Node::Scalar(scalar)) if scalar.tag != Tag::Null => {
-                scalar.text.as_ref().to_owned()
-            }
+            Some(Node::Scalar(scalar)) if scalar.tag != Tag::Null => scalar.text.as_ref().to_owned(),
             _ => String::new(),
         })
         .collect()
 }
 
 /// Appends `from` to `items`, element by element; what is there under the same keys is replaced.
-pub(super) fn append_all(
-    items: &mut Vec<Node>,
-    from: &[Node],
-    keys: &[String],
-) -> Result<(), String> {
+pub(super) fn append_all(items: &mut Vec<Node>, from: &[Node], keys: &[String]) -> Result<(), String> {
     for element in from {
         if keys.first().is_none_or(String::is_empty) {
             let value = raw_text(element).to_owned();
@@ -145,27 +128,15 @@ pub(super) fn append_all(
 }
 
 /// The keys that any of the elements has, with their values; the full set when none has any.
-pub(super) fn used_keys(
-    all: &[Vec<String>],
-    values: &[String],
-    keys: &[String],
-) -> (Vec<String>, Vec<String>) {
+pub(super) fn used_keys(all: &[Vec<String>], values: &[String], keys: &[String]) -> (Vec<String>, Vec<String>) {
     let used: Vec<bool> = (0..keys.len())
-        .map(|at| {
-            all.iter()
-                .any(|values| values.get(at).is_some_and(|value| !value.is_empty()))
-        })
+        .map(|at| all.iter().any(|values| values.get(at).is_some_and(|value| !value.is_empty())))
         .collect();
     if !used.contains(&true) {
         return (keys.to_vec(), values.to_vec());
     }
     let is_used = |at: usize| used.get(at).copied().unwrap_or(false);
-    let keys = keys
-        .iter()
-        .enumerate()
-        .filter(|(at, _)| is_used(*at))
-        .map(|(_, key)| key.clone())
-        .collect();
+    let keys = keys.iter().enumerate().filter(|(at, _)| is_used(*at)).map(|(_, key)| key.clone()).collect();
     let values = values
         .iter()
         .enumerate()

@@ -47,12 +47,7 @@ fn kind_of(node: &Node) -> Option<Kind> {
 }
 
 impl Walk<'_> {
-    fn node(
-        &self,
-        target: Option<Node>,
-        patch: Side,
-        shape: Option<Shape>,
-    ) -> Result<Option<Node>, String> {
+    fn node(&self, target: Option<Node>, patch: Side, shape: Option<Shape>) -> Result<Option<Node>, String> {
         let shape = shape.or_else(|| self.shape_by_kind(target.as_ref(), &patch));
         let target_kind = target.as_ref().and_then(kind_of);
         let patch_kind = match &patch {
@@ -62,14 +57,8 @@ impl Walk<'_> {
         if let (Some(have), Some(want)) = (target_kind, patch_kind)
             && have != want
         {
-            let words = (
-                target.as_ref().map_or("nothing", Node::kind_word),
-                side_word(&patch),
-            );
-            return Err(format!(
-                "the patch has {} where the object has {}",
-                words.1, words.0
-            ));
+            let words = (target.as_ref().map_or("nothing", Node::kind_word), side_word(&patch));
+            return Err(format!("the patch has {} where the object has {}", words.1, words.0));
         }
         match target_kind.or(patch_kind) {
             None => Ok(self.nothing(target, patch)),
@@ -91,9 +80,7 @@ impl Walk<'_> {
     /// Neither side has more than null. A null that was written out stays; an empty member goes.
     fn nothing(&self, target: Option<Node>, patch: Side) -> Option<Node> {
         match patch {
-            Side::Absent => {
-                target.filter(|node| node.as_text().is_some_and(|text| !text.is_empty()))
-            }
+            Side::Absent => target.filter(|node| node.as_text().is_some_and(|text| !text.is_empty())),
             Side::Value(_) | Side::Same => None,
         }
     }
@@ -104,26 +91,19 @@ impl Walk<'_> {
             Side::Value(node) => Some(node),
             _ => None,
         };
-        target.into_iter().chain(patch).find_map(|node| {
-            self.schema
-                .of_kind(text_at(node, "apiVersion"), text_at(node, "kind"))
-        })
+        target
+            .into_iter()
+            .chain(patch)
+            .find_map(|node| self.schema.of_kind(text_at(node, "apiVersion"), text_at(node, "kind")))
     }
 
-    fn map(
-        &self,
-        target: Option<Node>,
-        patch: Side,
-        shape: Option<Shape>,
-    ) -> Result<Option<Node>, String> {
+    fn map(&self, target: Option<Node>, patch: Side, shape: Option<Shape>) -> Result<Option<Node>, String> {
         let (mut map, patch) = match (target, patch) {
-            (Some(Node::Map(map)), Side::Value(Node::Map(mut patch))) => {
-                match directive::of_map(&mut patch)? {
-                    Directive::Delete => return Ok(None),
-                    Directive::Replace => (patch, None),
-                    Directive::Merge => (map, Some(patch)),
-                }
-            }
+            (Some(Node::Map(map)), Side::Value(Node::Map(mut patch))) => match directive::of_map(&mut patch)? {
+                Directive::Delete => return Ok(None),
+                Directive::Replace => (patch, None),
+                Directive::Merge => (map, Some(patch)),
+            },
             // A null in the patch removes what is there.
             (Some(Node::Map(_)), Side::Value(_)) => return Ok(None),
             (Some(Node::Map(map)), Side::Absent) => (map, Some(Map::new())),
@@ -147,28 +127,25 @@ impl Walk<'_> {
 
     /// Merges a patch's members into a mapping's.
     fn members(&self, map: &mut Map, patch: Map, shape: Option<&Shape>) -> Result<(), String> {
-        let mut patch: Vec<(Box<str>, Option<Node>)> = patch
-            .into_iter()
-            .map(|(key, value)| (key, Some(value)))
-            .collect();
+        let mut patch: Vec<(Box<str>, Option<Node>)> =
+            patch.into_iter().map(|(key, value)| (key, Some(value))).collect();
         let old = std::mem::take(map);
         for (key, value) in old {
-            let theirs = patch
-                .iter_mut()
-                .find(|(name, _)| *name == key)
-                .and_then(|(_, value)| value.take());
-            let quoted = matches!(&value, Node::Scalar(scalar) if scalar.quoted);
+            let theirs = patch.iter_mut().find(|(name, _)| *name == key).and_then(|(_, value)| value.take());
+            let place = match &value {
+                Node::Scalar(scalar) => Some((scalar.quoted, scalar.shared)),
+                _ => None,
+            };
             let absent = theirs.is_none();
             let side = theirs.map_or(Side::Absent, Side::Value);
             let inner = shape.and_then(|shape| self.schema.field(shape, &key));
-            match self
-                .node(Some(value), side, inner)
-                .map_err(|cause| within(&key, cause))?
-            {
+            match self.node(Some(value), side, inner).map_err(|cause| within(&key, cause))? {
                 Some(node) if node.is_null() && !absent => {}
                 Some(mut node) => {
-                    if let Node::Scalar(scalar) = &mut node {
-                        scalar.quoted = quoted;
+                    if let (Node::Scalar(scalar), Some(place)) = (&mut node, place) {
+                        (scalar.quoted, scalar.shared) = place;
+                        scalar.keep_quotes();
+                        scalar.settle();
                     }
                     map.push(key, node);
                 }
@@ -178,10 +155,7 @@ impl Walk<'_> {
         for (key, value) in patch {
             let Some(value) = value else { continue };
             let inner = shape.and_then(|shape| self.schema.field(shape, &key));
-            match self
-                .node(None, Side::Value(value), inner)
-                .map_err(|cause| within(&key, cause))?
-            {
+            match self.node(None, Side::Value(value), inner).map_err(|cause| within(&key, cause))? {
                 Some(node) if !node.is_null() => map.push(key, node),
                 _ => {}
             }
@@ -193,10 +167,7 @@ impl Walk<'_> {
     fn settle_members(&self, map: &mut Map, shape: Option<&Shape>) -> Result<(), String> {
         for (key, value) in std::mem::take(map) {
             let inner = shape.and_then(|shape| self.schema.field(shape, &key));
-            match self
-                .node(Some(value), Side::Same, inner)
-                .map_err(|cause| within(&key, cause))?
-            {
+            match self.node(Some(value), Side::Same, inner).map_err(|cause| within(&key, cause))? {
                 Some(node) if !node.is_null() => map.push(key, node),
                 _ => {}
             }
@@ -204,20 +175,13 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn list(
-        &self,
-        target: Option<Node>,
-        patch: Side,
-        shape: &Shape,
-    ) -> Result<Option<Node>, String> {
+    fn list(&self, target: Option<Node>, patch: Side, shape: &Shape) -> Result<Option<Node>, String> {
         let (items, patch) = match (target, patch) {
-            (Some(Node::Seq(items)), Side::Value(Node::Seq(mut patch))) => {
-                match directive::of_list(&mut patch)? {
-                    Directive::Delete => return Ok(None),
-                    Directive::Replace => (patch, Some(None)),
-                    Directive::Merge => (items, Some(Some(patch))),
-                }
-            }
+            (Some(Node::Seq(items)), Side::Value(Node::Seq(mut patch))) => match directive::of_list(&mut patch)? {
+                Directive::Delete => return Ok(None),
+                Directive::Replace => (patch, Some(None)),
+                Directive::Merge => (items, Some(Some(patch))),
+            },
             (Some(Node::Seq(_)), Side::Value(_)) => return Ok(None),
             (Some(Node::Seq(items)), Side::Absent) => (items, None),
             (Some(Node::Seq(mut items)), Side::Same) => match directive::of_list(&mut items)? {
@@ -227,17 +191,11 @@ impl Walk<'_> {
             (_, Side::Value(Node::Seq(patch))) => (patch, Some(None)),
             (target, _) => return Ok(target),
         };
-        self.elements(items, patch, shape)
-            .map(|items| Some(Node::Seq(items)))
+        self.elements(items, patch, shape).map(|items| Some(Node::Seq(items)))
     }
 
     /// Merges elements by key. `patch` is none when there is no patch, `Some(None)` when `items` came from it.
-    fn elements(
-        &self,
-        items: Vec<Node>,
-        patch: Option<Option<Vec<Node>>>,
-        shape: &Shape,
-    ) -> Result<Vec<Node>, String> {
+    fn elements(&self, items: Vec<Node>, patch: Option<Option<Vec<Node>>>, shape: &Shape) -> Result<Vec<Node>, String> {
         let keys = match shape {
             Shape::List { keys, .. } if !keys.is_empty() => keys.clone(),
             _ => vec![String::new()],
@@ -248,11 +206,8 @@ impl Walk<'_> {
             _ => &[],
         };
         for item in patched.iter().chain(&items) {
-            let values = if keys[0].is_empty() {
-                vec![list::raw_text(item).to_owned()]
-            } else {
-                list::key_values(item, &keys)
-            };
+            let values =
+                if keys[0].is_empty() { vec![list::raw_text(item).to_owned()] } else { list::key_values(item, &keys) };
             if !all.contains(&values) {
                 all.push(values);
             }
@@ -269,9 +224,7 @@ impl Walk<'_> {
             let (value, place) = self.element(&items, &patch, &used, &values, element.clone())?;
             last_keys.clone_from(&used);
             match value {
-                Some(mut node)
-                    if !node.is_null() && node.as_map().is_none_or(|map| !map.is_empty()) =>
-                {
+                Some(mut node) if !node.is_null() && node.as_map().is_none_or(|map| !map.is_empty()) => {
                     complete(&mut node, &used, &values);
                     list::set_element(&mut merged, Some(&node), &used, &values)?;
                     if let Some(place) = place {
@@ -306,15 +259,11 @@ impl Walk<'_> {
             None => Side::Absent,
             Some(None) if target.is_some() => Side::Same,
             Some(None) => Side::Absent,
-            Some(Some(patch)) => {
-                find(patch).map_or(Side::Absent, |at| Side::Value(patch[at].clone()))
-            }
+            Some(Some(patch)) => find(patch).map_or(Side::Absent, |at| Side::Value(patch[at].clone())),
         };
         let replaced = matches!(&side, Side::Value(node) if text_at(node, "$patch") == "replace");
         let name = values.first().cloned().unwrap_or_default();
-        let value = self
-            .node(target, side, shape)
-            .map_err(|cause| within(&format!("[{name}]"), cause))?;
+        let value = self.node(target, side, shape).map_err(|cause| within(&format!("[{name}]"), cause))?;
         Ok((value, place.filter(|_| !replaced)))
     }
 }

@@ -34,10 +34,7 @@ impl LabelSelector {
     /// Reads a selector; the empty one matches everything.
     pub(crate) fn parse(text: &str) -> Result<LabelSelector, String> {
         let tokens = tokens(text)?;
-        let mut reader = Reader {
-            tokens: &tokens,
-            text,
-        };
+        let mut reader = Reader { tokens: &tokens, text };
         let mut requirements = Vec::new();
         while !reader.tokens.is_empty() {
             requirements.push(reader.requirement()?);
@@ -45,9 +42,7 @@ impl LabelSelector {
                 None => break,
                 Some(Token::Symbol(",")) if !reader.tokens.is_empty() => {}
                 _ => {
-                    return Err(
-                        reader.fault("a comma and a further requirement, or the end, was expected")
-                    );
+                    return Err(reader.fault("a comma and a further requirement, or the end, was expected"));
                 }
             }
         }
@@ -57,19 +52,14 @@ impl LabelSelector {
     /// Whether the labels (or annotations) meet every requirement.
     pub(crate) fn matches(&self, labels: Option<&Map>) -> bool {
         self.0.iter().all(|requirement| {
-            let value = labels
-                .and_then(|labels| labels.get(&requirement.key))
-                .map(|value| value.as_text().unwrap_or(""));
+            let value =
+                labels.and_then(|labels| labels.get(&requirement.key)).map(|value| value.as_text().unwrap_or(""));
             let number = || value.and_then(|value| value.parse::<i64>().ok());
             match &requirement.condition {
                 Condition::Exists => value.is_some(),
                 Condition::Missing => value.is_none(),
-                Condition::In(values) => {
-                    value.is_some_and(|value| values.iter().any(|want| want == value))
-                }
-                Condition::NotIn(values) => {
-                    value.is_none_or(|value| values.iter().all(|want| want != value))
-                }
+                Condition::In(values) => value.is_some_and(|value| values.iter().any(|want| want == value)),
+                Condition::NotIn(values) => value.is_none_or(|value| values.iter().all(|want| want != value)),
                 Condition::Above(limit) => number().is_some_and(|number| number > *limit),
                 Condition::Below(limit) => number().is_some_and(|number| number < *limit),
             }
@@ -105,11 +95,7 @@ impl Reader<'_> {
             return Err(self.fault(&format!("{key:?} is not a label name")));
         }
         if matches!(self.tokens.first(), None | Some(Token::Symbol(","))) {
-            let condition = if negated {
-                Condition::Missing
-            } else {
-                Condition::Exists
-            };
+            let condition = if negated { Condition::Missing } else { Condition::Exists };
             return Ok(Requirement { key, condition });
         }
         if negated {
@@ -139,9 +125,7 @@ impl Reader<'_> {
 
     fn integer(&mut self) -> Result<i64, String> {
         let value = self.value()?;
-        value
-            .parse()
-            .map_err(|_| self.fault("> and < compare with an integer"))
+        value.parse().map_err(|_| self.fault("> and < compare with an integer"))
     }
 
     fn values(&mut self) -> Result<Vec<String>, String> {
@@ -182,9 +166,7 @@ fn tokens(text: &str) -> Result<Vec<Token>, String> {
             found.push(Token::Symbol(symbol));
             rest = &rest[symbol.len()..];
         } else {
-            let end = rest
-                .find(|c: char| "=!(),>< \t\r\n".contains(c))
-                .unwrap_or(rest.len());
+            let end = rest.find(|c: char| "=!(),>< \t\r\n".contains(c)).unwrap_or(rest.len());
             found.push(Token::Word(rest[..end].to_owned()));
             rest = &rest[end..];
         }
@@ -195,17 +177,12 @@ fn tokens(text: &str) -> Result<Vec<Token>, String> {
 
 /// An optional DNS prefix and a name of at most 63 characters.
 fn is_qualified_name(key: &str) -> bool {
-    let (prefix, name) = key
-        .split_once('/')
-        .map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    let (prefix, name) = key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
     let prefix_fits = prefix.is_none_or(|prefix| {
         !prefix.is_empty()
             && prefix.len() <= 253
             && prefix.split('.').all(|label| {
-                is_name(label)
-                    && label
-                        .chars()
-                        .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+                is_name(label) && label.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
             })
     });
     prefix_fits && name.len() <= 63 && is_name(name)
@@ -216,9 +193,7 @@ fn is_name(name: &str) -> bool {
     let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
     edge(name.chars().next())
         && edge(name.chars().last())
-        && name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }
 
 #[cfg(test)]
@@ -249,28 +224,10 @@ mod tests {
         ] {
             assert!(holds(text), "{text}");
         }
-        for text in [
-            "x",
-            "app=no",
-            "!app",
-            "tier notin (b)",
-            "n>5",
-            "app>1",
-            "x=1",
-        ] {
+        for text in ["x", "app=no", "!app", "tier notin (b)", "n>5", "app>1", "x=1"] {
             assert!(!holds(text), "{text}");
         }
-        for text in [
-            "app=web,",
-            "=web",
-            "app in web",
-            "a b",
-            "app=-x",
-            "-a",
-            "n>x",
-            "!app=web",
-            "a in (b c)",
-        ] {
+        for text in ["app=web,", "=web", "app in web", "a b", "app=-x", "-a", "n>x", "!app=web", "a in (b c)"] {
             assert!(LabelSelector::parse(text).is_err(), "{text}");
         }
     }

@@ -55,8 +55,7 @@ impl Matcher {
     /// Whether a patch's target takes in this object, by its first or its present name.
     pub(crate) fn selects(&self, resource: &Resource) -> bool {
         let (current, original) = (resource.id(), resource.original_id());
-        (self.fits_namespace(original.effective_namespace())
-            || self.fits_namespace(current.effective_namespace()))
+        (self.fits_namespace(original.effective_namespace()) || self.fits_namespace(current.effective_namespace()))
             && (self.fits_name(&original.name) || self.fits_name(&current.name))
             && self.fits_gvk(&current.gvk)
             && self.fits_labels(&resource.node)
@@ -74,9 +73,7 @@ impl Matcher {
     }
 
     fn fits_gvk(&self, gvk: &Gvk) -> bool {
-        fits(&self.group, &gvk.group)
-            && fits(&self.version, &gvk.version)
-            && fits(&self.kind, &gvk.kind)
+        fits(&self.group, &gvk.group) && fits(&self.version, &gvk.version) && fits(&self.kind, &gvk.kind)
     }
 
     fn fits_name(&self, name: &str) -> bool {

@@ -20,10 +20,7 @@ const SIZE_LIMIT: usize = 1 << 20;
 impl Pattern {
     /// An expression that must match the whole text.
     pub(crate) fn whole(text: &str) -> Result<Pattern, String> {
-        if text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '/'))
-        {
+        if text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '/')) {
             return Ok(Pattern::Exact(text.to_owned()));
         }
         Pattern::anywhere(&format!("^(?:{text})$"))

@@ -8,11 +8,7 @@ use super::parse::Part;
 pub(super) type Lookup<'l> = &'l dyn Fn(&str) -> Option<&'l str>;
 
 /// Appends the expansion of all parts.
-pub(super) fn all(
-    out: &mut String,
-    parts: &[Part],
-    lookup: Lookup<'_>,
-) -> Result<(), SubstituteError> {
+pub(super) fn all(out: &mut String, parts: &[Part], lookup: Lookup<'_>) -> Result<(), SubstituteError> {
     parts.iter().try_for_each(|part| one(out, part, lookup))
 }
 
@@ -22,11 +18,7 @@ fn one(out: &mut String, part: &Part, lookup: Lookup<'_>) -> Result<(), Substitu
             out.push_str(text);
             Ok(())
         }
-        Part::Form {
-            name,
-            operator,
-            words,
-        } => {
+        Part::Form { name, operator, words } => {
             let mut expanded = Vec::with_capacity(words.len());
             for word in words {
                 let mut text = String::new();
@@ -45,12 +37,7 @@ fn one(out: &mut String, part: &Part, lookup: Lookup<'_>) -> Result<(), Substitu
     }
 }
 
-fn operate(
-    name: &str,
-    operator: &str,
-    value: &str,
-    words: &[String],
-) -> Result<String, SubstituteError> {
+fn operate(name: &str, operator: &str, value: &str, words: &[String]) -> Result<String, SubstituteError> {
     let word = |at: usize| words.get(at).map(String::as_str);
     Ok(match (operator, word(0), word(1)) {
         (",", ..) => first(value, |c| c.to_lowercase().collect()),
@@ -64,19 +51,16 @@ fn operate(
         ("%%", Some(pattern), _) => trim_back(value, pattern, Reach::Longest),
         (":", Some(from), length) => {
             let cut = substring(value, from, length);
-            cut.ok_or_else(|| SubstituteError::Cut {
-                name: name.to_owned(),
-            })?
-            .to_owned()
+            cut.ok_or_else(|| SubstituteError::Cut { name: name.to_owned() })?.to_owned()
         }
         ("/", Some(old), new) => value.replacen(old, new.unwrap_or(""), 1),
         ("//", Some(old), new) => value.replace(old, new.unwrap_or("")),
-        ("/#", Some(old), Some(new)) => value
-            .strip_prefix(old)
-            .map_or_else(|| value.to_owned(), |rest| format!("{new}{rest}")),
-        ("/%", Some(old), Some(new)) => value
-            .strip_suffix(old)
-            .map_or_else(|| value.to_owned(), |rest| format!("{rest}{new}")),
+        ("/#", Some(old), Some(new)) => {
+            value.strip_prefix(old).map_or_else(|| value.to_owned(), |rest| format!("{new}{rest}"))
+        }
+        ("/%", Some(old), Some(new)) => {
+            value.strip_suffix(old).map_or_else(|| value.to_owned(), |rest| format!("{rest}{new}"))
+        }
         ("/#" | "/%", ..) => value.to_owned(),
         // The bare form and every kind of default.
         _ if value.is_empty() => words.concat(),
@@ -86,8 +70,7 @@ fn operate(
 
 fn first(value: &str, change: impl Fn(char) -> String) -> String {
     let mut rest = value.chars();
-    rest.next()
-        .map_or_else(String::new, |c| change(c) + rest.as_str())
+    rest.next().map_or_else(String::new, |c| change(c) + rest.as_str())
 }
 
 /// Bytes from a place on, as bash counts them; none when that would cut a character. What is no number changes nothing.

@@ -36,10 +36,7 @@ enum Token {
     Star,
     Any,
     One(char),
-    Class {
-        negated: bool,
-        ranges: Vec<(char, char)>,
-    },
+    Class { negated: bool, ranges: Vec<(char, char)> },
 }
 
 impl Token {
@@ -71,11 +68,7 @@ fn tokens(pattern: &str) -> Option<Vec<Token>> {
                         break Token::Class { negated, ranges };
                     }
                     let low = class_letter(&mut rest)?;
-                    let high = if rest.next_if_eq(&'-').is_some() {
-                        class_letter(&mut rest)?
-                    } else {
-                        low
-                    };
+                    let high = if rest.next_if_eq(&'-').is_some() { class_letter(&mut rest)? } else { low };
                     ranges.push((low, high));
                 }
             }

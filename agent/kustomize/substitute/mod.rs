@@ -2,7 +2,8 @@
 //!
 //! An object is printed as YAML, the text is expanded, and the result is read back as kubectl reads it
 //! (`SubstituteVariables` in fluxcd/pkg/kustomize, `fluxcd/pkg/envsubst`). So the value `true` for an unquoted `${flag}`
-//! becomes a boolean, and a value may hold a whole YAML flow list.
+//! becomes a boolean, and a value may hold a whole YAML flow list. Flux passes numbers through floats here and loses the
+//! last digits of integers beyond 2^53; they are kept.
 //!
 //! ```text
 //! object --to_yaml--> text --parse, expand--> text --documents--> object
@@ -82,9 +83,7 @@ impl Substitution {
     pub fn insert(&mut self, name: &str, value: &str) -> Result<(), SubstituteError> {
         let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
         if !starts || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-            return Err(SubstituteError::Name {
-                name: name.to_owned(),
-            });
+            return Err(SubstituteError::Name { name: name.to_owned() });
         }
         self.vars.insert(name.to_owned(), value.replace('\n', ""));
         Ok(())
@@ -122,18 +121,14 @@ impl Substitution {
         }
         let expanded = self.text(&text)?;
         let mut documents = yaml::documents("object", expanded.as_bytes())
-            .map_err(|error| SubstituteError::Unreadable {
-                cause: error.to_string(),
-            })?
+            .map_err(|error| SubstituteError::Unreadable { cause: error.to_string() })?
             .into_iter();
         match documents.next() {
             Some(document) if document.value.is_object() => {
                 object.value = document.value;
                 Ok(true)
             }
-            _ => Err(SubstituteError::Unreadable {
-                cause: "it is not a mapping".to_owned(),
-            }),
+            _ => Err(SubstituteError::Unreadable { cause: "it is not a mapping".to_owned() }),
         }
     }
 }
@@ -188,12 +183,7 @@ mod tests {
         let mut vars = with(&[]);
         vars.strict = true;
         assert_eq!(vars.text("${a:=1}").as_deref(), Ok("1"));
-        assert_eq!(
-            vars.text("${a}"),
-            Err(SubstituteError::Missing {
-                name: "a".to_owned()
-            })
-        );
+        assert_eq!(vars.text("${a}"), Err(SubstituteError::Missing { name: "a".to_owned() }));
         assert!(vars.insert("a-b", "").is_err());
     }
 }

@@ -22,12 +22,7 @@ const DEEPEST: usize = 64;
 
 /// Cuts a text into its parts.
 pub(super) fn parse(text: &str) -> Result<Vec<Part>, SubstituteError> {
-    let mut scanner = Scanner {
-        text,
-        at: 0,
-        opened: 0,
-        depth: 0,
-    };
+    let mut scanner = Scanner { text, at: 0, opened: 0, depth: 0 };
     let mut parts = Vec::new();
     while scanner.at < text.len() {
         if scanner.open() {
@@ -64,10 +59,7 @@ impl Scanner<'_> {
     }
 
     fn fault(&self, problem: &'static str) -> SubstituteError {
-        SubstituteError::Form {
-            near: self.text[self.opened..].chars().take(40).collect(),
-            problem,
-        }
+        SubstituteError::Form { near: self.text[self.opened..].chars().take(40).collect(), problem }
     }
 
     /// Consumes `${`.
@@ -91,12 +83,7 @@ impl Scanner<'_> {
     }
 
     /// Takes characters while they are accepted; `accept` also gets their place, from 1.
-    fn take(
-        &mut self,
-        escapes: Escapes,
-        stops_at_form: bool,
-        accept: impl Fn(char, usize) -> bool,
-    ) -> String {
+    fn take(&mut self, escapes: Escapes, stops_at_form: bool, accept: impl Fn(char, usize) -> bool) -> String {
         let mut taken = String::new();
         while let Some(c) = self.peek() {
             let after = self.rest()[c.len_utf8()..].chars().next();
@@ -138,24 +125,20 @@ impl Scanner<'_> {
             self.at += 1;
             let name = self.name()?;
             self.close()?;
-            return Ok(Part::Form {
-                name,
-                operator: "#".to_owned(),
-                words: Vec::new(),
-            });
+            return Ok(Part::Form { name, operator: "#".to_owned(), words: Vec::new() });
         }
         let name = self.name()?;
         let mut after = self.rest().chars().skip(1);
         let (operator, words) = match self.peek() {
-            Some(':') if matches!(after.next(), Some('=' | '-' | '?' | '+')) => self.default(2)?,
-            Some('=') => self.default(1)?,
-            Some(':') => self.substring()?,
-            Some(',' | '^') => (
-                self.take(Escapes::None, false, |c, place| {
-                    matches!(c, ',' | '^') && place < 3
-                }),
-                Vec::new(),
-            ),
+            Some(mark @ (':' | '=')) => match (mark, after.next()) {
+                ('=', _) => self.default(1)?,
+                (_, Some('=' | '-' | '?' | '+')) => self.default(2)?,
+                (_, Some(other)) if !other.is_ascii() => return Err(self.fault("a position is a number")),
+                _ => self.substring()?,
+            },
+            Some(',' | '^') => {
+                (self.take(Escapes::None, false, |c, place| matches!(c, ',' | '^') && place < 3), Vec::new())
+            }
             Some('/') => self.replacement()?,
             Some(mark @ ('#' | '%')) => {
                 let operator = self.take(Escapes::None, false, |c, place| c == mark && place < 3);
@@ -164,37 +147,21 @@ impl Scanner<'_> {
             _ => (String::new(), Vec::new()),
         };
         self.close()?;
-        Ok(Part::Form {
-            name,
-            operator,
-            words,
-        })
+        Ok(Part::Form { name, operator, words })
     }
 
     fn name(&mut self) -> Result<String, SubstituteError> {
         let name = self.take(Escapes::None, false, |c, _| c.is_alphanumeric() || c == '_');
-        if name.is_empty() {
-            Err(self.fault("a variable's name is missing"))
-        } else {
-            Ok(name)
-        }
+        if name.is_empty() { Err(self.fault("a variable's name is missing")) } else { Ok(name) }
     }
 
     /// One argument: a form, or text up to a character that is not accepted.
-    fn word(
-        &mut self,
-        escapes: Escapes,
-        accept: impl Fn(char) -> bool,
-    ) -> Result<Part, SubstituteError> {
+    fn word(&mut self, escapes: Escapes, accept: impl Fn(char) -> bool) -> Result<Part, SubstituteError> {
         if self.open() {
             return self.form();
         }
         let text = self.take(escapes, true, |c, _| accept(c));
-        if text.is_empty() {
-            Err(self.fault("a part of the form is missing"))
-        } else {
-            Ok(Part::Text(text))
-        }
+        if text.is_empty() { Err(self.fault("a part of the form is missing")) } else { Ok(Part::Text(text)) }
     }
 
     fn default(&mut self, length: usize) -> Result<(String, Vec<Part>), SubstituteError> {

@@ -49,32 +49,21 @@ fn the_same_bytes_as_kustomize() {
         if let Some(real) = &real
             && real.as_ref().ok() != wanted.as_ref()
         {
-            failures.push(format!(
-                "{name}: kustomize no longer gives what is recorded: {real:?}"
-            ));
+            failures.push(format!("{name}: kustomize no longer gives what is recorded: {real:?}"));
             continue;
         }
         match (wanted, got) {
             (Some(wanted), Ok(got)) if wanted == got => equal += 1,
             (None, Err(_)) => equal += 1,
-            (Some(wanted), Ok(got)) => {
-                failures.push(format!("{name}: {}", difference(&wanted, &got)))
-            }
-            (Some(_), Err(error)) => {
-                failures.push(format!("{name}: kustomize builds it, wickie says: {error}"))
-            }
+            (Some(wanted), Ok(got)) => failures.push(format!("{name}: {}", difference(&wanted, &got))),
+            (Some(_), Err(error)) => failures.push(format!("{name}: kustomize builds it, wickie says: {error}")),
             (None, Ok(got)) => {
                 let cause = real.and_then(Result::err).unwrap_or_default();
-                failures.push(format!(
-                    "{name}: kustomize says {cause:?}, wickie builds:\n{got}"
-                ));
+                failures.push(format!("{name}: kustomize says {cause:?}, wickie builds:\n{got}"));
             }
         }
     }
-    eprintln!(
-        "{equal} equal, {refused} refused on purpose, {} different",
-        failures.len()
-    );
+    eprintln!("{equal} equal, {refused} refused on purpose, {} different", failures.len());
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
     assert!(equal > 0 || !only.is_empty());
 }

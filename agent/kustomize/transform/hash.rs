@@ -12,10 +12,7 @@ use std::fmt::Write;
 
 /// Renames every object that asked for a suffix.
 pub(super) fn apply(resources: &mut [Resource]) -> Result<(), String> {
-    for resource in resources
-        .iter_mut()
-        .filter(|resource| resource.memory.needs_hash)
-    {
+    for resource in resources.iter_mut().filter(|resource| resource.memory.needs_hash) {
         let suffix = suffix(&resource.node).map_err(|cause| of_object(resource, &cause))?;
         resource.store_name();
         let name = format!("{}-{suffix}", resource.id().name);
@@ -31,9 +28,7 @@ pub(crate) fn suffix(node: &Node) -> Result<String, String> {
         "ConfigMap" => &["binaryData", "data", "kind", "name"],
         "Secret" => &["data", "kind", "name", "stringData", "type"],
         other => {
-            return Err(format!(
-                "a {other} cannot have a hash suffix; only ConfigMaps and Secrets can"
-            ));
+            return Err(format!("a {other} cannot have a hash suffix; only ConfigMaps and Secrets can"));
         }
     };
     let mut text = String::from("{");

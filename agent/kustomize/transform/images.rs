@@ -12,11 +12,7 @@ use crate::select::Pattern;
 use crate::yaml::{Node, Scalar};
 
 /// Renames the image wherever it is used.
-pub(super) fn apply(
-    resources: &mut [Resource],
-    image: &Image,
-    specs: &[FieldSpec],
-) -> Result<(), String> {
+pub(super) fn apply(resources: &mut [Resource], image: &Image, specs: &[FieldSpec]) -> Result<(), String> {
     let tag = "[a-zA-Z0-9_.{}-]*";
     let pattern = Pattern::anywhere(&format!("^{}(:{tag})?(@sha256:{tag})?$", image.name))?;
     let change = Change { image, pattern };
@@ -24,14 +20,10 @@ pub(super) fn apply(
         if text_at(&resource.node, "kind") == "CustomResourceDefinition" {
             continue;
         }
-        change
-            .containers(&mut resource.node)
-            .map_err(|cause| of_object(resource, &cause))?;
+        change.containers(&mut resource.node).map_err(|cause| of_object(resource, &cause))?;
         for spec in specs {
-            fieldspec::apply(&mut resource.node, spec, Make::Nothing, &mut |node| {
-                change.node(node)
-            })
-            .map_err(|cause| of_object(resource, &cause))?;
+            fieldspec::apply(&mut resource.node, spec, Make::Nothing, &mut |node| change.node(node))
+                .map_err(|cause| of_object(resource, &cause))?;
         }
     }
     Ok(())
@@ -63,14 +55,9 @@ impl Change<'_> {
 
     fn container(&self, container: &mut Node) -> Result<(), String> {
         match container {
-            Node::Map(map) => map
-                .get_mut("image")
-                .map_or(Ok(()), |image| self.node(image)),
+            Node::Map(map) => map.get_mut("image").map_or(Ok(()), |image| self.node(image)),
             other if other.is_null() => Ok(()),
-            other => Err(format!(
-                "a container should be a mapping, it is {}",
-                other.kind_word()
-            )),
+            other => Err(format!("a container should be a mapping, it is {}", other.kind_word())),
         }
     }
 
@@ -80,10 +67,7 @@ impl Change<'_> {
                 self.scalar(scalar);
                 Ok(())
             }
-            other => Err(format!(
-                "an image should be text, it is {}",
-                other.kind_word()
-            )),
+            other => Err(format!("an image should be text, it is {}", other.kind_word())),
         }
     }
 
@@ -93,20 +77,12 @@ impl Change<'_> {
         }
         let (name, mut tag, mut digest) = split(&scalar.text);
         let image = self.image;
-        match (
-            image.new_tag.as_str(),
-            image.digest.as_str(),
-            image.tag_suffix.as_str(),
-        ) {
+        match (image.new_tag.as_str(), image.digest.as_str(), image.tag_suffix.as_str()) {
             ("", "", "") => {}
             ("", "", suffix) => (tag, digest) = (format!("{tag}{suffix}"), String::new()),
             (new_tag, new_digest, _) => (tag, digest) = (new_tag.to_owned(), new_digest.to_owned()),
         }
-        let mut text = if image.new_name.is_empty() {
-            name
-        } else {
-            image.new_name.clone()
-        };
+        let mut text = if image.new_name.is_empty() { name } else { image.new_name.clone() };
         if !tag.is_empty() {
             text.push(':');
             text.push_str(&tag);
@@ -127,21 +103,11 @@ fn split(image: &str) -> (String, String, String) {
     let own = |text: &str| text.to_owned();
     match (colon, at_sign) {
         (None, None) => (own(image), String::new(), String::new()),
-        (Some(colon), Some(digest)) if colon < digest => (
-            own(&image[..colon]),
-            own(&image[colon + 1..digest]),
-            own(&image[digest + 1..]),
-        ),
-        (_, Some(digest)) => (
-            own(&image[..digest]),
-            String::new(),
-            own(&image[digest + 1..]),
-        ),
-        (Some(colon), None) => (
-            own(&image[..colon]),
-            own(&image[colon + 1..]),
-            String::new(),
-        ),
+        (Some(colon), Some(digest)) if colon < digest => {
+            (own(&image[..colon]), own(&image[colon + 1..digest]), own(&image[digest + 1..]))
+        }
+        (_, Some(digest)) => (own(&image[..digest]), String::new(), own(&image[digest + 1..])),
+        (Some(colon), None) => (own(&image[..colon]), own(&image[colon + 1..]), String::new()),
     }
 }
 

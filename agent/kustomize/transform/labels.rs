@@ -29,11 +29,7 @@ pub(crate) fn places(label: &Label, tables: &Tables) -> Result<Vec<FieldSpec>, S
     if label.include_templates {
         merge_all(&mut specs, &tables.template_labels).map_err(conflict)?;
     }
-    let metadata = FieldSpec {
-        path: "metadata/labels".to_owned(),
-        create: true,
-        ..FieldSpec::default()
-    };
+    let metadata = FieldSpec { path: "metadata/labels".to_owned(), create: true, ..FieldSpec::default() };
     merge_all(&mut specs, &[metadata]).map_err(conflict)?;
     Ok(specs)
 }

@@ -38,41 +38,15 @@ pub(crate) struct Step {
 #[derive(Debug)]
 pub(crate) enum Action {
     Patch(patches::Patch),
-    Namespace {
-        namespace: String,
-        specs: Vec<FieldSpec>,
-        unset_only: bool,
-        subjects: Subjects,
-    },
-    Prefix {
-        prefix: String,
-        specs: Vec<FieldSpec>,
-    },
-    Suffix {
-        suffix: String,
-        specs: Vec<FieldSpec>,
-    },
-    Labels {
-        labels: BTreeMap<String, String>,
-        specs: Vec<FieldSpec>,
-    },
-    Annotations {
-        annotations: BTreeMap<String, String>,
-        specs: Vec<FieldSpec>,
-    },
-    Replicas {
-        replica: Replica,
-        specs: Vec<FieldSpec>,
-    },
-    Image {
-        image: Image,
-        specs: Vec<FieldSpec>,
-    },
+    Namespace { namespace: String, specs: Vec<FieldSpec>, unset_only: bool, subjects: Subjects },
+    Prefix { prefix: String, specs: Vec<FieldSpec> },
+    Suffix { suffix: String, specs: Vec<FieldSpec> },
+    Labels { labels: BTreeMap<String, String>, specs: Vec<FieldSpec> },
+    Annotations { annotations: BTreeMap<String, String>, specs: Vec<FieldSpec> },
+    Replicas { replica: Replica, specs: Vec<FieldSpec> },
+    Image { image: Image, specs: Vec<FieldSpec> },
     Replacements(Vec<Replacement>),
-    ValueAdd {
-        value: String,
-        targets: Vec<ValueTarget>,
-    },
+    ValueAdd { value: String, targets: Vec<ValueTarget> },
     Hash,
 }
 
@@ -95,29 +69,16 @@ impl Action {
     }
 
     /// Does it.
-    pub(crate) fn apply(
-        &self,
-        resources: &mut Vec<Resource>,
-        schema: &Schema,
-    ) -> Result<(), String> {
+    pub(crate) fn apply(&self, resources: &mut Vec<Resource>, schema: &Schema) -> Result<(), String> {
         match self {
             Action::Patch(patch) => patch.apply(resources, schema),
-            Action::Namespace {
-                namespace,
-                specs,
-                unset_only,
-                subjects,
-            } => namespace::apply(resources, namespace, specs, *unset_only, *subjects),
-            Action::Prefix { prefix, specs } => {
-                prefix::apply(resources, prefix::Side::Front, prefix, specs)
+            Action::Namespace { namespace, specs, unset_only, subjects } => {
+                namespace::apply(resources, namespace, specs, *unset_only, *subjects)
             }
-            Action::Suffix { suffix, specs } => {
-                prefix::apply(resources, prefix::Side::Back, suffix, specs)
-            }
+            Action::Prefix { prefix, specs } => prefix::apply(resources, prefix::Side::Front, prefix, specs),
+            Action::Suffix { suffix, specs } => prefix::apply(resources, prefix::Side::Back, suffix, specs),
             Action::Labels { labels, specs } => labels::apply(resources, labels, specs),
-            Action::Annotations { annotations, specs } => {
-                annotations::apply(resources, annotations, specs)
-            }
+            Action::Annotations { annotations, specs } => annotations::apply(resources, annotations, specs),
             Action::Replicas { replica, specs } => replicas::apply(resources, replica, specs),
             Action::Image { image, specs } => images::apply(resources, image, specs),
             Action::Replacements(replacements) => replacements::apply(resources, replacements),

@@ -13,18 +13,11 @@ use crate::yaml::{Map, Node};
 use std::collections::{HashMap, HashSet};
 
 /// Rewrites every reference in every object.
-pub(crate) fn apply(
-    resources: &mut [Resource],
-    references: &[BackReference],
-) -> Result<(), String> {
+pub(crate) fn apply(resources: &mut [Resource], references: &[BackReference]) -> Result<(), String> {
     let candidates: Vec<Candidate> = resources.iter().map(Candidate::of).collect();
     let mut by_name: HashMap<&str, Vec<usize>> = HashMap::new();
     for (at, candidate) in candidates.iter().enumerate() {
-        let names: HashSet<&str> = candidate
-            .previous
-            .iter()
-            .map(|id| id.name.as_str())
-            .collect();
+        let names: HashSet<&str> = candidate.previous.iter().map(|id| id.name.as_str()).collect();
         for name in names {
             by_name.entry(name).or_default().push(at);
         }
@@ -35,8 +28,7 @@ pub(crate) fn apply(
     for (at, resource) in resources.iter_mut().enumerate() {
         let referrer = &candidates[at];
         let original = resource.original_id();
-        let namespaces =
-            bound_namespaces(&resource.node).map_err(|cause| of_object(resource, &cause))?;
+        let namespaces = bound_namespaces(&resource.node).map_err(|cause| of_object(resource, &cause))?;
         let role = role_reference(&resource.node);
         for reference in references {
             for spec in &reference.referrers {
@@ -49,18 +41,11 @@ pub(crate) fn apply(
                     referrer,
                     namespaces: &namespaces,
                     target: &reference.target,
-                    role: role
-                        .as_ref()
-                        .filter(|_| spec.path.ends_with("roleRef/name")),
+                    role: role.as_ref().filter(|_| spec.path.ends_with("roleRef/name")),
                 };
-                let anywhere = FieldSpec {
-                    gvk: Gvk::default(),
-                    ..spec.clone()
-                };
-                fieldspec::apply(&mut resource.node, &anywhere, Make::Nothing, &mut |node| {
-                    search.update(node)
-                })
-                .map_err(|cause| of_object(resource, &cause))?;
+                let anywhere = FieldSpec { gvk: Gvk::default(), ..spec.clone() };
+                fieldspec::apply(&mut resource.node, &anywhere, Make::Nothing, &mut |node| search.update(node))
+                    .map_err(|cause| of_object(resource, &cause))?;
             }
         }
     }
@@ -90,10 +75,7 @@ impl Candidate {
     }
 
     fn original_namespace(&self) -> &str {
-        self.previous
-            .first()
-            .unwrap_or(&self.id)
-            .effective_namespace()
+        self.previous.first().unwrap_or(&self.id).effective_namespace()
     }
 }
 
@@ -116,9 +98,7 @@ impl Search<'_> {
                 _ if item.is_null() => Ok(()),
                 Node::Scalar(_) => self.scalar(item),
                 Node::Map(map) => self.mapping(map),
-                Node::Seq(_) => {
-                    Err("expected names or mappings, found a sequence in a sequence".to_owned())
-                }
+                Node::Seq(_) => Err("expected names or mappings, found a sequence in a sequence".to_owned()),
             }),
         }
     }
@@ -127,9 +107,7 @@ impl Search<'_> {
         let old = node.as_text().unwrap_or_default().to_owned();
         let found = self.select(&old, |_| true, |a, b| a.id.name == b.id.name)?;
         match found {
-            Some(candidate) if candidate.id.name != old => {
-                fieldspec::retext(node, &candidate.id.name)
-            }
+            Some(candidate) if candidate.id.name != old => fieldspec::retext(node, &candidate.id.name),
             _ => Ok(()),
         }
     }
@@ -139,13 +117,10 @@ impl Search<'_> {
             return Err("the configured path leads to a mapping without a name".to_owned());
         };
         let old = name.as_text().unwrap_or_default().to_owned();
-        let namespace = map
-            .get("namespace")
-            .map(|node| node.as_text().unwrap_or_default().to_owned());
+        let namespace = map.get("namespace").map(|node| node.as_text().unwrap_or_default().to_owned());
         let originally = namespace.as_ref().is_some_and(|namespace| {
             self.visible().any(|candidate| {
-                !is_nowhere(candidate.original_namespace())
-                    && candidate.original_namespace() == namespace
+                !is_nowhere(candidate.original_namespace()) && candidate.original_namespace() == namespace
             })
         });
         let fits = |candidate: &Candidate| match &namespace {
@@ -153,9 +128,7 @@ impl Search<'_> {
             Some(namespace) if originally => candidate.original_namespace() == namespace,
             Some(namespace) => candidate.id.effective_namespace() == namespace,
         };
-        let same = |a: &Candidate, b: &Candidate| {
-            a.id.name == b.id.name && a.id.namespace == b.id.namespace
-        };
+        let same = |a: &Candidate, b: &Candidate| a.id.name == b.id.name && a.id.namespace == b.id.namespace;
         let Some(found) = self.select(&old, fits, same)? else {
             return Ok(());
         };
@@ -171,9 +144,7 @@ impl Search<'_> {
 
     /// The objects that the referrer can see at all.
     fn visible(&self) -> impl Iterator<Item = &Candidate> {
-        self.candidates
-            .iter()
-            .filter(|candidate| self.sees(candidate))
+        self.candidates.iter().filter(|candidate| self.sees(candidate))
     }
 
     fn sees(&self, candidate: &Candidate) -> bool {
@@ -189,12 +160,7 @@ impl Search<'_> {
         fits: impl Fn(&Candidate) -> bool,
         same: impl Fn(&Candidate, &Candidate) -> bool,
     ) -> Result<Option<&Candidate>, String> {
-        let named = self
-            .by_name
-            .get(old)
-            .into_iter()
-            .flatten()
-            .map(|at| &self.candidates[*at]);
+        let named = self.by_name.get(old).into_iter().flatten().map(|at| &self.candidates[*at]);
         let mut found: Vec<&Candidate> = named
             .filter(|candidate| self.sees(candidate) && fits(candidate))
             .filter(|candidate| candidate.had_kind(self.target))
@@ -212,14 +178,8 @@ impl Search<'_> {
             None => Ok(None),
             Some((first, rest)) if rest.iter().all(|other| same(first, other)) => Ok(Some(first)),
             Some(_) => {
-                let names: Vec<String> = found
-                    .iter()
-                    .map(|candidate| candidate.id.to_string())
-                    .collect();
-                Err(format!(
-                    "{old:?} may mean each of {}; give them different names",
-                    names.join(", ")
-                ))
+                let names: Vec<String> = found.iter().map(|candidate| candidate.id.to_string()).collect();
+                Err(format!("{old:?} may mean each of {}; give them different names", names.join(", ")))
             }
         }
     }
@@ -263,11 +223,7 @@ fn bound_namespaces(node: &Node) -> Result<HashSet<String>, String> {
     if text_at(node, "kind") != "RoleBinding" {
         return Ok(namespaces);
     }
-    for subject in node
-        .get("subjects")
-        .and_then(Node::as_seq)
-        .unwrap_or_default()
-    {
+    for subject in node.get("subjects").and_then(Node::as_seq).unwrap_or_default() {
         let Some(namespace) = subject.get("namespace") else {
             continue;
         };
@@ -288,9 +244,5 @@ fn bound_namespaces(node: &Node) -> Result<HashSet<String>, String> {
 fn role_reference(node: &Node) -> Option<Gvk> {
     let role = node.get("roleRef")?;
     let part = |key| role.get(key).and_then(Node::as_text).map(str::to_owned);
-    Some(Gvk {
-        group: part("apiGroup")?,
-        version: String::new(),
-        kind: part("kind")?,
-    })
+    Some(Gvk { group: part("apiGroup")?, version: String::new(), kind: part("kind")? })
 }

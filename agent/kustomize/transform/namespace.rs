@@ -47,17 +47,12 @@ pub(super) fn apply(
     }
     for resource in resources.iter_mut().filter(|resource| !resource.is_empty()) {
         resource.store_name();
-        one(resource, namespace, specs, unset_only, subjects)
-            .map_err(|cause| of_object(resource, &cause))?;
+        one(resource, namespace, specs, unset_only, subjects).map_err(|cause| of_object(resource, &cause))?;
     }
     let mut seen = HashMap::new();
     for resource in resources.iter() {
         let id = resource.id();
-        let key = (
-            id.gvk.clone(),
-            id.name.clone(),
-            id.effective_namespace().to_owned(),
-        );
+        let key = (id.gvk.clone(), id.name.clone(), id.effective_namespace().to_owned());
         if let Some(first) = seen.insert(key, &resource.source) {
             return Err(format!(
                 "{id}: {first} and {} have the same name once they are in one namespace",
@@ -82,11 +77,7 @@ pub(super) fn one(
     };
     let id = resource.id();
     if !id.cluster_scoped {
-        let spec = FieldSpec {
-            path: "metadata/namespace".to_owned(),
-            create: true,
-            ..FieldSpec::default()
-        };
+        let spec = FieldSpec { path: "metadata/namespace".to_owned(), create: true, ..FieldSpec::default() };
         fieldspec::apply(&mut resource.node, &spec, Make::Text, &mut set)?;
     }
     let is_binding = |kind: &str| matches!(kind, "RoleBinding" | "ClusterRoleBinding");
@@ -96,9 +87,7 @@ pub(super) fn one(
     for spec in specs {
         let handled = spec.path == "metadata/namespace"
             || (spec.path == "metadata/name" && text_at(&resource.node, "apiVersion") != "v1")
-            || (is_binding(&id.gvk.kind)
-                && is_binding(&spec.gvk.kind)
-                && spec.path == "subjects/namespace");
+            || (is_binding(&id.gvk.kind) && is_binding(&spec.gvk.kind) && spec.path == "subjects/namespace");
         if !handled {
             fieldspec::apply(&mut resource.node, spec, Make::Text, &mut set)?;
         }
@@ -121,10 +110,7 @@ fn bind(node: &mut Node, mode: Subjects, set: fieldspec::Setter<'_>) -> Result<(
         Some(subjects) if subjects.is_null() => return Ok(()),
         Some(Node::Seq(subjects)) => subjects,
         Some(other) => {
-            return Err(format!(
-                "subjects: expected a sequence, found {}",
-                other.kind_word()
-            ));
+            return Err(format!("subjects: expected a sequence, found {}", other.kind_word()));
         }
     };
     for subject in subjects {
@@ -140,10 +126,7 @@ fn bind(node: &mut Node, mode: Subjects, set: fieldspec::Setter<'_>) -> Result<(
             Node::Map(_) => {}
             other if other.is_null() => {}
             other => {
-                return Err(format!(
-                    "subjects: expected mappings, found {}",
-                    other.kind_word()
-                ));
+                return Err(format!("subjects: expected mappings, found {}", other.kind_word()));
             }
         }
     }

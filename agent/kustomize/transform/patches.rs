@@ -3,7 +3,7 @@
 use super::of_object;
 use crate::id::Id;
 use crate::patch;
-use crate::resource::Resource;
+use crate::resource::{Memory, Resource};
 use crate::resources::{self, insert_all};
 use crate::schema::Schema;
 use crate::select::{Matcher, Selector};
@@ -18,11 +18,7 @@ pub(crate) enum Patch {
     /// `patchesStrategicMerge`.
     Legacy(Vec<Resource>),
     /// A JSON patch; only those in `patches` let references follow a name they change.
-    Json {
-        operations: Vec<patch::json::Operation>,
-        target: Selector,
-        tracks_names: bool,
-    },
+    Json { operations: Vec<patch::json::Operation>, target: Selector, tracks_names: bool },
 }
 
 impl Patch {
@@ -31,22 +27,13 @@ impl Patch {
         match self {
             Patch::Named(_) | Patch::Selected(..) => "PatchTransformer",
             Patch::Legacy(_) => "PatchStrategicMergeTransformer",
-            Patch::Json {
-                tracks_names: true, ..
-            } => "PatchTransformer",
-            Patch::Json {
-                tracks_names: false,
-                ..
-            } => "PatchJson6902Transformer",
+            Patch::Json { tracks_names: true, .. } => "PatchTransformer",
+            Patch::Json { tracks_names: false, .. } => "PatchJson6902Transformer",
         }
     }
 
     /// Applies it.
-    pub(crate) fn apply(
-        &self,
-        resources: &mut Vec<Resource>,
-        schema: &Schema,
-    ) -> Result<(), String> {
+    pub(crate) fn apply(&self, resources: &mut Vec<Resource>, schema: &Schema) -> Result<(), String> {
         match self {
             Patch::Named(patches) => {
                 for patch in patches {
@@ -64,26 +51,23 @@ impl Patch {
             }
             Patch::Selected(patch, target) => {
                 let matcher = Matcher::new(target)?;
-                let chosen: Vec<usize> = (0..resources.len())
-                    .filter(|at| matcher.selects(&resources[*at]))
-                    .collect();
+                let chosen: Vec<usize> = (0..resources.len()).filter(|at| matcher.selects(&resources[*at])).collect();
                 merge_selected(resources, &chosen, patch, schema)
             }
-            Patch::Json {
-                operations,
-                target,
-                tracks_names,
-            } => {
+            Patch::Json { operations, target, tracks_names } => {
                 let matcher = Matcher::new(target)?;
-                for resource in resources
-                    .iter_mut()
-                    .filter(|resource| matcher.selects(resource))
-                {
+                for resource in resources.iter_mut().filter(|resource| matcher.selects(resource)) {
                     if *tracks_names {
                         resource.store_name();
                     }
-                    patch::json::apply(&mut resource.node, operations)
+                    let kept = resource
+                        .patched(|resource| patch::json::apply(&mut resource.node, operations))
                         .map_err(|cause| of_object(resource, &cause))?;
+                    resource.memory.shared.clear();
+                    if !kept {
+                        // kustomize puts back what it needs itself, but not where the object came from.
+                        (resource.memory.origin, resource.memory.transformations) = (None, Vec::new());
+                    }
                     let annotations = resource.meta_texts("annotations");
                     resource.set_meta_texts("annotations", annotations);
                 }
@@ -95,17 +79,14 @@ impl Patch {
 
 /// The one object that has or had this name.
 fn target_of(resources: &[Resource], id: &Id) -> Result<usize, String> {
-    let mut found = (0..resources.len()).filter(|at| {
-        !resources[*at].is_empty() && resources[*at].all_ids().any(|other| id.is_same(&other))
-    });
+    let mut found = (0..resources.len())
+        .filter(|at| !resources[*at].is_empty() && resources[*at].all_ids().any(|other| id.is_same(&other)));
     match (found.next(), found.next()) {
         (Some(at), None) => Ok(at),
         (None, _) => Err(format!(
             "there is no {id} to patch; check kind, apiVersion, name and namespace, or give the patch a target"
         )),
-        (Some(_), Some(_)) => Err(format!(
-            "more than one object is or was {id}; give the patch a target"
-        )),
+        (Some(_), Some(_)) => Err(format!("more than one object is or was {id}; give the patch a target")),
     }
 }
 
@@ -142,8 +123,8 @@ fn merge(resource: &mut Resource, patch: &Resource, schema: &Schema) -> Result<(
         resource.store_name();
     }
     let source = resource.source.clone();
-    resource
-        .forget_if_annotations_vanished(|resource| {
+    let kept = resource
+        .patched(|resource| {
             let node = std::mem::replace(&mut resource.node, crate::yaml::Node::null());
             if let Some(merged) = patch::merge(node, patch.node.clone(), schema)? {
                 resource.node = merged;
@@ -151,6 +132,12 @@ fn merge(resource: &mut Resource, patch: &Resource, schema: &Schema) -> Result<(
             Ok(())
         })
         .map_err(|cause| format!("{id} ({source}): {cause}"))?;
+    resource.sync_shared();
+    if !kept {
+        // These two are no annotations in kustomize either.
+        let Memory { shared, vars, .. } = std::mem::take(&mut resource.memory);
+        resource.memory = Memory { shared, vars, ..Memory::default() };
+    }
     if resource.is_empty() {
         return Ok(());
     }
@@ -176,9 +163,9 @@ pub(crate) fn read(file: &str, text: &str) -> Result<Text, String> {
     match (strategic, read_json(text)) {
         (Ok(patches), _) => Ok(Text::Strategic(patches)),
         (Err(_), Ok(operations)) => Ok(Text::Json(operations)),
-        (Err(error), Err(cause)) => Err(format!(
-            "neither a strategic merge patch ({error}) nor a JSON patch ({cause})"
-        )),
+        (Err(error), Err(cause)) => {
+            Err(format!("neither a strategic merge patch ({error}) nor a JSON patch ({cause})"))
+        }
     }
 }
 

@@ -13,12 +13,7 @@ pub(super) enum Side {
 }
 
 /// Adds text to names, and remembers that it did so.
-pub(super) fn apply(
-    resources: &mut [Resource],
-    side: Side,
-    text: &str,
-    specs: &[FieldSpec],
-) -> Result<(), String> {
+pub(super) fn apply(resources: &mut [Resource], side: Side, text: &str, specs: &[FieldSpec]) -> Result<(), String> {
     for resource in resources {
         let id = resource.original_id();
         if is_exempt(&id) {

@@ -16,10 +16,7 @@ use serde_json::Value;
 const DEFAULT_PATH: &str = "metadata.name";
 
 /// Does all replacements in their order.
-pub(super) fn apply(
-    resources: &mut [Resource],
-    replacements: &[Replacement],
-) -> Result<(), String> {
+pub(super) fn apply(resources: &mut [Resource], replacements: &[Replacement]) -> Result<(), String> {
     for (at, replacement) in replacements.iter().enumerate() {
         one(resources, replacement).map_err(|cause| match replacement.field.as_str() {
             "" => format!("replacement {}: {cause}", at + 1),
@@ -39,57 +36,36 @@ fn one(resources: &mut [Resource], replacement: &Replacement) -> Result<(), Stri
         (None, Some(text)) => Node::plain(text.as_str()),
         (Some(source), None) => source_value(resources, source)?,
     };
-    replacement
-        .targets
-        .iter()
-        .try_for_each(|target| write(resources, &value, target))
+    replacement.targets.iter().try_for_each(|target| write(resources, &value, target))
 }
 
 /// The names under which selectors know an object, today's first. Whether the kind is cluster-scoped plays no part.
 fn ids(resource: &Resource) -> Vec<Id> {
-    let current = Id {
-        cluster_scoped: false,
-        ..resource.id()
-    };
-    std::iter::once(current)
-        .chain(resource.previous_ids())
-        .collect()
+    let current = Id { cluster_scoped: false, ..resource.id() };
+    std::iter::once(current).chain(resource.previous_ids()).collect()
 }
 
 fn source_value(resources: &[Resource], source: &SourceSelector) -> Result<Node, String> {
-    let mut found = resources
-        .iter()
-        .filter(|resource| ids(resource).iter().any(|id| id.is_selected_by(&source.id)));
+    let mut found = resources.iter().filter(|resource| ids(resource).iter().any(|id| id.is_selected_by(&source.id)));
     let resource = match (found.next(), found.next()) {
         (Some(resource), None) => resource,
         (None, _) => return Err(format!("source: nothing is selected by {}", source.id)),
         (Some(first), Some(second)) => {
-            return Err(format!(
-                "source: {} selects {} and {}; name one",
-                source.id,
-                first.id(),
-                second.id()
-            ));
+            return Err(format!("source: {} selects {} and {}; name one", source.id, first.id(), second.id()));
         }
     };
-    let field_path = if source.field_path.is_empty() {
-        DEFAULT_PATH
-    } else {
-        &source.field_path
-    };
-    let value = path::lookup(&resource.node, &path::split(field_path))
-        .map_err(|cause| of_object(resource, &cause))?;
+    let field_path = if source.field_path.is_empty() { DEFAULT_PATH } else { &source.field_path };
+    let value = path::lookup(&resource.node, &path::split(field_path)).map_err(|cause| of_object(resource, &cause))?;
     let value = value.filter(|node| match node {
         Node::Scalar(_) => !node.is_null(),
         other => !other.is_empty(),
     });
     let Some(value) = value else {
-        return Err(of_object(
-            resource,
-            &format!("source: there is no field {field_path}, or it is empty"),
-        ));
+        return Err(of_object(resource, &format!("source: there is no field {field_path}, or it is empty")));
     };
-    cut(value, source.options.as_ref())
+    let mut value = cut(value, source.options.as_ref())?;
+    value.unshare();
+    Ok(value)
 }
 
 /// The part of a text between delimiters.
@@ -101,9 +77,7 @@ fn cut(value: &Node, options: Option<&FieldOptions>) -> Result<Node, String> {
         return Err("source: only a scalar can be cut by a delimiter".to_owned());
     };
     let parts: Vec<&str> = scalar.text.split(options.delimiter.as_str()).collect();
-    let part = usize::try_from(options.index)
-        .ok()
-        .and_then(|index| parts.get(index));
+    let part = usize::try_from(options.index).ok().and_then(|index| parts.get(index));
     let Some(part) = part else {
         return Err(format!(
             "source: options.index {} is outside the {} parts of the value",
@@ -116,32 +90,19 @@ fn cut(value: &Node, options: Option<&FieldOptions>) -> Result<Node, String> {
     Ok(Node::Scalar(scalar))
 }
 
-fn write(
-    resources: &mut [Resource],
-    value: &Node,
-    target: &ReplacementTarget,
-) -> Result<(), String> {
+fn write(resources: &mut [Resource], value: &Node, target: &ReplacementTarget) -> Result<(), String> {
     let Some(select) = &target.select else {
         return Err("targets: select is missing".to_owned());
     };
     let matcher = Matcher::new(select)?;
-    let rejects = target
-        .reject
-        .iter()
-        .map(|reject| Ok((reject, Matcher::new(reject)?)))
-        .collect::<Result<Vec<_>, String>>()?;
+    let rejects =
+        target.reject.iter().map(|reject| Ok((reject, Matcher::new(reject)?))).collect::<Result<Vec<_>, String>>()?;
     let default = [DEFAULT_PATH.to_owned()];
-    let paths = if target.field_paths.is_empty() {
-        &default[..]
-    } else {
-        &target.field_paths
-    };
+    let paths = if target.field_paths.is_empty() { &default[..] } else { &target.field_paths };
     for resource in resources.iter_mut() {
         let ids = ids(resource);
         if !matcher.fits_labels(&resource.node)
-            || rejects
-                .iter()
-                .any(|(reject, matcher)| is_rejected(resource, &ids, reject, matcher))
+            || rejects.iter().any(|(reject, matcher)| is_rejected(resource, &ids, reject, matcher))
             || !ids.iter().any(|id| matcher.fits_id(id))
         {
             continue;
@@ -149,6 +110,7 @@ fn write(
         for path in paths {
             into_field(&mut resource.node, path, value, target.options.as_ref())
                 .map_err(|cause| of_object(resource, &format!("targets: {path}: {cause}")))?;
+            resource.sync_shared();
         }
     }
     Ok(())
@@ -161,12 +123,7 @@ fn is_rejected(resource: &Resource, ids: &[Id], reject: &Selector, matcher: &Mat
         || (reject.id != Id::default() && ids.iter().any(|id| matcher.fits_id(id)))
 }
 
-fn into_field(
-    node: &mut Node,
-    path: &str,
-    value: &Node,
-    options: Option<&FieldOptions>,
-) -> Result<(), String> {
+fn into_field(node: &mut Node, path: &str, value: &Node, options: Option<&FieldOptions>) -> Result<(), String> {
     let create = match options {
         Some(options) if options.create => Create::like(value),
         _ => Create::No,
@@ -175,12 +132,8 @@ fn into_field(
     if into_embedded(node, &parts, value, create).is_ok() {
         return Ok(());
     }
-    match path::visit(node, &parts, create, &mut |field| {
-        put(field, value, options)
-    })? {
-        0 if create == Create::No => {
-            Err("there is no such field; set options.create to make it".to_owned())
-        }
+    match path::visit(node, &parts, create, &mut |field| put(field, value, options))? {
+        0 if create == Create::No => Err("there is no such field; set options.create to make it".to_owned()),
         0 => Err("the field cannot be made".to_owned()),
         _ => Ok(()),
     }
@@ -188,56 +141,32 @@ fn into_field(
 
 /// Overwrites a field, or one part of its text.
 fn put(field: &mut Node, value: &Node, options: Option<&FieldOptions>) -> Result<(), String> {
-    let mut value = value.clone();
+    let mut text = value.as_text().unwrap_or_default().to_owned();
     if let Some(options) = options.filter(|options| !options.delimiter.is_empty()) {
-        let Node::Scalar(scalar) = field else {
-            return Err("only a scalar can be cut by a delimiter".to_owned());
-        };
-        let new = if value.is_null() {
-            ""
-        } else {
-            value.as_text().unwrap_or_default()
-        };
+        let Node::Scalar(scalar) = field else { return Err("only a scalar can be cut by a delimiter".to_owned()) };
+        let new = if value.is_null() { "" } else { &text };
         let mut parts: Vec<&str> = scalar.text.split(options.delimiter.as_str()).collect();
         match usize::try_from(options.index) {
             Err(_) => parts.insert(0, new),
             Ok(index) if index < parts.len() => parts[index] = new,
             Ok(_) => parts.push(new),
         }
-        let joined = parts.join(&options.delimiter);
-        if let Node::Scalar(value) = &mut value {
-            value.text = joined.into();
-        }
+        text = parts.join(&options.delimiter);
     }
     match field {
         Node::Scalar(scalar) => {
-            overwrite(scalar, value.as_text().unwrap_or_default());
+            scalar.overwrite(&text);
             Ok(())
         }
         other => {
-            *other = value;
+            *other = value.clone();
             Ok(())
         }
-    }
-}
-
-/// Only the text changes; a field that was just made takes the type of the text.
-fn overwrite(scalar: &mut yaml::Scalar, text: &str) {
-    let is_new = scalar.tag == yaml::Tag::Null && scalar.text.is_empty() && !scalar.quoted;
-    if is_new {
-        scalar.retext(text);
-    } else {
-        scalar.text = text.into();
     }
 }
 
 /// Writes into YAML or JSON that stands in a text field on the way. An error only says that this is not such a path.
-fn into_embedded(
-    node: &mut Node,
-    parts: &[String],
-    value: &Node,
-    create: Create,
-) -> Result<(), String> {
+fn into_embedded(node: &mut Node, parts: &[String], value: &Node, create: Create) -> Result<(), String> {
     let outer = (1..parts.len()).find(|count| {
         matches!(path::lookup(node, &parts[..*count]), Ok(Some(Node::Scalar(scalar)))
             if yaml::trees("value", scalar.text.as_bytes(), Dialect::Kustomize).is_ok())
@@ -248,26 +177,21 @@ fn into_embedded(
     let Some(Node::Scalar(scalar)) = path::lookup_mut(node, &parts[..outer]) else {
         return Err("no text on the way".to_owned());
     };
-    let mut trees = yaml::trees("value", scalar.text.as_bytes(), Dialect::Kustomize)
-        .map_err(|error| error.to_string())?;
+    let mut trees =
+        yaml::trees("value", scalar.text.as_bytes(), Dialect::Kustomize).map_err(|error| error.to_string())?;
     let Some(tree) = trees.first_mut() else {
         return Err("the text is empty".to_owned());
     };
-    let count = path::visit(
-        &mut tree.root,
-        &parts[outer..],
-        create,
-        &mut |field| match (field, value) {
-            (Node::Scalar(field), value) => {
-                overwrite(field, value.as_text().unwrap_or_default());
-                Ok(())
-            }
-            (field, value) => {
-                *field = value.clone();
-                Ok(())
-            }
-        },
-    )?;
+    let count = path::visit(&mut tree.root, &parts[outer..], create, &mut |field| match (field, value) {
+        (Node::Scalar(field), value) => {
+            field.overwrite(value.as_text().unwrap_or_default());
+            Ok(())
+        }
+        (field, value) => {
+            *field = value.clone();
+            Ok(())
+        }
+    })?;
     if count == 0 {
         return Err("no such field in the text".to_owned());
     }

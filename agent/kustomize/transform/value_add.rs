@@ -17,18 +17,11 @@ pub(crate) struct ValueTarget {
 }
 
 /// Writes `value` at each target.
-pub(super) fn apply(
-    resources: &mut [Resource],
-    value: &str,
-    targets: &[ValueTarget],
-) -> Result<(), String> {
+pub(super) fn apply(resources: &mut [Resource], value: &str, targets: &[ValueTarget]) -> Result<(), String> {
     for target in targets {
         let matcher = target.selector.as_ref().map(Matcher::new).transpose()?;
         for resource in resources.iter_mut() {
-            if matcher
-                .as_ref()
-                .is_some_and(|matcher| !matcher.selects(resource))
-            {
+            if matcher.as_ref().is_some_and(|matcher| !matcher.selects(resource)) {
                 continue;
             }
             write(resource, value, target).map_err(|cause| of_object(resource, &cause))?;
@@ -57,33 +50,17 @@ fn write(resource: &mut Resource, value: &str, target: &ValueTarget) -> Result<(
     for (at, part) in path.iter().enumerate() {
         let word = here.kind_word();
         let Node::Map(map) = here else {
-            return Err(format!(
-                "{}: {part}: expected a mapping, found {word}",
-                target.field_path
-            ));
+            return Err(format!("{}: {part}: expected a mapping, found {word}", target.field_path));
         };
         if !map.contains(part) {
             let last = at + 1 == path.len();
-            map.push(
-                part.as_str(),
-                if last {
-                    Node::plain("")
-                } else {
-                    Node::Map(Map::new())
-                },
-            );
+            map.push(part.as_str(), if last { Node::plain("") } else { Node::Map(Map::new()) });
         }
-        here = map
-            .get_mut(part)
-            .ok_or_else(|| format!("{part} cannot be made"))?;
+        here = map.get_mut(part).ok_or_else(|| format!("{part} cannot be made"))?;
     }
     let old = here.as_text().unwrap_or_default().to_owned();
     let new = if target.file_path_position > 0 {
-        insert_part(
-            &old,
-            usize::try_from(target.file_path_position - 1).unwrap_or(usize::MAX),
-            value,
-        )
+        insert_part(&old, usize::try_from(target.file_path_position - 1).unwrap_or(usize::MAX), value)
     } else {
         value.to_owned()
     };
@@ -92,9 +69,7 @@ fn write(resource: &mut Resource, value: &str, target: &ValueTarget) -> Result<(
 
 /// Puts a part into a path (`filesys.InsertPathPart` in kyaml); a leading slash stays in front.
 fn insert_part(path: &str, position: usize, part: &str) -> String {
-    let (root, rest) = path
-        .strip_prefix('/')
-        .map_or(("", path), |rest| ("/", rest));
+    let (root, rest) = path.strip_prefix('/').map_or(("", path), |rest| ("/", rest));
     let mut parts: Vec<&str> = rest.split('/').filter(|part| !part.is_empty()).collect();
     parts.insert(position.min(parts.len()), part);
     format!("{root}{}", parts.join("/"))

@@ -34,41 +34,24 @@ pub(crate) fn apply(
     }
     for resource in resources {
         for spec in specs {
-            fieldspec::apply(&mut resource.node, spec, Make::Nothing, &mut |node| {
-                replace(node, &values)
-            })
-            .map_err(|cause| of_object(resource, &cause))?;
+            fieldspec::apply(&mut resource.node, spec, Make::Nothing, &mut |node| replace(node, &values))
+                .map_err(|cause| of_object(resource, &cause))?;
         }
     }
     Ok(())
 }
 
 fn value_of(resources: &[Resource], var: &Var) -> Result<Value, String> {
-    let source = resources
-        .iter()
-        .find(|resource| resource.memory.vars.contains(&var.name));
+    let source = resources.iter().find(|resource| resource.memory.vars.contains(&var.name));
     let Some(source) = source else {
-        return Err(format!(
-            "variable {}: there is no object {}",
-            var.name, var.object
-        ));
+        return Err(format!("variable {}: there is no object {}", var.name, var.object));
     };
     let parts = path::split_indices(path::split(&var.field_path));
     match path::lookup(&source.node, &parts) {
         Ok(Some(node)) => read(node).ok_or_else(|| {
-            format!(
-                "variable {}: {} of {} cannot be read as what it is tagged",
-                var.name,
-                var.field_path,
-                source.id()
-            )
+            format!("variable {}: {} of {} cannot be read as what it is tagged", var.name, var.field_path, source.id())
         }),
-        _ => Err(format!(
-            "variable {}: {} has no field {}",
-            var.name,
-            source.id(),
-            var.field_path
-        )),
+        _ => Err(format!("variable {}: {} has no field {}", var.name, source.id(), var.field_path)),
     }
 }
 
@@ -103,10 +86,7 @@ fn replace(node: &mut Node, values: &BTreeMap<&str, Value>) -> Result<(), String
                 in_scalar(scalar, values);
                 Ok(())
             }
-            other => Err(format!(
-                "variables can only be put into text, the list holds {}",
-                other.kind_word()
-            )),
+            other => Err(format!("variables can only be put into text, the list holds {}", other.kind_word())),
         }),
     }
 }
@@ -122,11 +102,8 @@ fn in_scalar(scalar: &mut Scalar, values: &BTreeMap<&str, Value>) {
         Value::Bool(value) => (Tag::Bool, value.to_string()),
         Value::Collection => return,
     };
-    *scalar = Scalar {
-        tag,
-        quoted: false,
-        text: text.into(),
-    };
+    scalar.quoted = false;
+    scalar.assign(&Scalar::new(tag, text));
 }
 
 /// Expands `$(NAME)`; `$$` is a dollar sign. A text that is one variable and nothing else takes its type.
@@ -150,9 +127,7 @@ fn expand(text: &str, values: &BTreeMap<&str, Value>) -> Value {
                 Some(end) => {
                     let name = &after[1..end];
                     match values.get(name) {
-                        Some(value)
-                            if text.len() == name.len() + 3 && *value != Value::Collection =>
-                        {
+                        Some(value) if text.len() == name.len() + 3 && *value != Value::Collection => {
                             return value.clone();
                         }
                         Some(value) => push(&mut out, name, value),
@@ -180,10 +155,7 @@ fn push(out: &mut String, name: &str, value: &Value) {
     match value {
         Value::Text(text) => out.push_str(text),
         Value::Int(value) => out.push_str(&value.to_string()),
-        // Go's %v writes an exponent only outside this range.
-        Value::Float(value) if *value == 0.0 || (1e-4..1e21).contains(&value.abs()) => {
-            out.push_str(&value.to_string())
-        }
+        // As Go's %v writes it.
         Value::Float(value) => out.push_str(&general(*value)),
         Value::Bool(value) => out.push_str(&value.to_string()),
         Value::Collection => {

@@ -21,11 +21,7 @@ pub(crate) struct Budget {
 }
 
 /// Well above any manifest seen in the wild (a bundle of every Prometheus CRD is 300,000 nodes).
-const BUDGET: Budget = Budget {
-    nodes: 2_000_000,
-    alias_nodes: 400_000,
-    alias_bytes: 32 << 20,
-};
+const BUDGET: Budget = Budget { nodes: 2_000_000, alias_nodes: 400_000, alias_bytes: 32 << 20 };
 
 /// A document with its place in the file.
 #[derive(Debug)]
@@ -47,6 +43,8 @@ struct Composer<'t, 'w> {
     dialect: Dialect,
     budget: Budget,
     document: usize,
+    /// How many collections are open.
+    depth: usize,
     anchors: HashMap<usize, (Node, Weight)>,
     path: String,
     watcher: Option<Watcher<'w>>,
@@ -82,6 +80,7 @@ pub(crate) fn watched(
         dialect,
         budget: BUDGET,
         document: 0,
+        depth: 0,
         anchors: HashMap::new(),
         path: String::new(),
         watcher,
@@ -106,11 +105,7 @@ impl<'t> Composer<'t, '_> {
                     let line = span.start.line();
                     let root = self.node(event, span)?;
                     if !root.is_null() {
-                        trees.push(Tree {
-                            index: self.document,
-                            line,
-                            root,
-                        });
+                        trees.push(Tree { index: self.document, line, root });
                     }
                 }
                 Event::DocumentEnd => self.document += 1,
@@ -142,22 +137,25 @@ impl<'t> Composer<'t, '_> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let tag = tag.as_deref().and_then(written_tag);
+                // The parser shows a missing value as `~`; kustomize tells the two apart.
+                let text = if span.is_empty() && text == "~" { "".into() } else { text };
                 let scalar = self.scalar(&text, style, tag.as_deref(), span.start)?;
                 Ok(self.anchored(anchor, Node::Scalar(scalar)))
             }
             Event::SequenceStart(_, anchor, _) => {
+                self.depth += 1;
                 let items = self.sequence()?;
+                self.depth -= 1;
                 Ok(self.anchored(anchor, Node::Seq(items)))
             }
             Event::MappingStart(_, anchor, _) => {
+                self.depth += 1;
                 let map = self.mapping()?;
+                self.depth -= 1;
                 Ok(self.anchored(anchor, Node::Map(map)))
             }
             Event::Alias(anchor) => self.alias(anchor, span.start),
-            _ => Err(self.fault(
-                span.start,
-                Fault::Syntax("a value was expected here".to_owned()),
-            )),
+            _ => Err(self.fault(span.start, Fault::Syntax("a value was expected here".to_owned()))),
         }
     }
 
@@ -173,10 +171,8 @@ impl<'t> Composer<'t, '_> {
         let Some((node, weight)) = self.anchors.get(&anchor) else {
             return Err(self.fault(at, Fault::Recursive));
         };
-        let left = (
-            self.budget.alias_nodes.checked_sub(weight.nodes),
-            self.budget.alias_bytes.checked_sub(weight.bytes),
-        );
+        let left =
+            (self.budget.alias_nodes.checked_sub(weight.nodes), self.budget.alias_bytes.checked_sub(weight.bytes));
         let (Some(nodes), Some(bytes)) = left else {
             return Err(self.fault(at, Fault::Bomb));
         };
@@ -184,22 +180,8 @@ impl<'t> Composer<'t, '_> {
         Ok(node.clone())
     }
 
-    fn scalar(
-        &self,
-        text: &str,
-        style: ScalarStyle,
-        tag: Option<&str>,
-        at: Marker,
-    ) -> Result<Scalar, YamlError> {
-        let wrong = |tag: &str| {
-            self.fault(
-                at,
-                Fault::Tag {
-                    tag: tag.to_owned(),
-                    text: text.to_owned(),
-                },
-            )
-        };
+    fn scalar(&self, text: &str, style: ScalarStyle, tag: Option<&str>, at: Marker) -> Result<Scalar, YamlError> {
+        let wrong = |tag: &str| self.fault(at, Fault::Tag { tag: tag.to_owned(), text: text.to_owned() });
         let tag = match tag {
             None if style == ScalarStyle::Plain => tag_of(&resolve(text, self.dialect)),
             None | Some("!" | "!!str") => Tag::Str,
@@ -224,11 +206,7 @@ impl<'t> Composer<'t, '_> {
                 }
             }
         };
-        Ok(Scalar {
-            tag,
-            quoted: style != ScalarStyle::Plain,
-            text: normal(tag, text, self.dialect),
-        })
+        Ok(Scalar { quoted: style != ScalarStyle::Plain, ..Scalar::new(tag, normal(tag, text, self.dialect)) })
     }
 
     fn sequence(&mut self) -> Result<Vec<Node>, YamlError> {
@@ -297,16 +275,15 @@ impl<'t> Composer<'t, '_> {
         {
             return Ok(None);
         }
-        match self.node(event, Span::empty(at))? {
-            Node::Scalar(Scalar {
-                tag: Tag::Str,
-                text,
-                ..
-            }) => Ok(Some(text)),
-            Node::Scalar(scalar) => self
-                .key_text(&scalar)
-                .map(Some)
-                .ok_or_else(|| self.fault(at, Fault::Key(scalar.text.into()))),
+        // Keys are not told to the watcher: they have the path of their mapping.
+        let watcher = self.watcher.take();
+        let node = self.node(event, Span::empty(at));
+        self.watcher = watcher;
+        match node? {
+            Node::Scalar(Scalar { tag: Tag::Str, text, .. }) => Ok(Some(text)),
+            Node::Scalar(scalar) => {
+                self.key_text(&scalar).map(Some).ok_or_else(|| self.fault(at, Fault::Key(scalar.text.into())))
+            }
             _ => Err(self.fault(at, Fault::Key("a collection".to_owned()))),
         }
     }
@@ -314,8 +291,10 @@ impl<'t> Composer<'t, '_> {
     /// kubectl turns numbers and booleans in key position into text (`convertToJSONableObject` in sigs.k8s.io/yaml);
     /// kustomize does so at the top of a document only, and fails on them below.
     fn key_text(&self, scalar: &Scalar) -> Option<Box<str>> {
-        if self.dialect == Dialect::Kustomize {
-            return None;
+        match self.dialect {
+            Dialect::Kubernetes => {}
+            Dialect::KustomizationFile => return None,
+            Dialect::Kustomize => return (self.depth == 1).then(|| scalar.text.clone()),
         }
         match resolve(&scalar.text, self.dialect) {
             Resolved::Bool(value) => Some(value.to_string().into()),
@@ -364,7 +343,7 @@ fn written_tag(tag: &granit_parser::Tag) -> Option<String> {
 /// YAML 1.1 booleans are kept in the one spelling that every reader shares.
 fn normal(tag: Tag, text: &str, dialect: Dialect) -> Box<str> {
     match (tag, dialect) {
-        (Tag::Bool, Dialect::Kubernetes) => match resolve(text, dialect) {
+        (Tag::Bool, Dialect::Kubernetes | Dialect::KustomizationFile) => match resolve(text, dialect) {
             Resolved::Bool(true) => "true".into(),
             _ => "false".into(),
         },
@@ -379,16 +358,10 @@ fn weigh(node: &Node) -> Weight {
         total.bytes += weight.bytes;
     };
     match node {
-        Node::Scalar(scalar) => add(Weight {
-            nodes: 0,
-            bytes: scalar.text.len(),
-        }),
+        Node::Scalar(scalar) => add(Weight { nodes: 0, bytes: scalar.text.len() }),
         Node::Seq(items) => items.iter().for_each(|item| add(weigh(item))),
         Node::Map(map) => map.iter().for_each(|(key, value)| {
-            add(Weight {
-                nodes: 0,
-                bytes: key.len(),
-            });
+            add(Weight { nodes: 0, bytes: key.len() });
             add(weigh(value));
         }),
     }

@@ -12,9 +12,7 @@ pub(crate) fn to_value(node: &Node) -> Result<Value, Fault> {
         Node::Scalar(scalar) => scalar_value(scalar)?,
         Node::Seq(items) => Value::Array(items.iter().map(to_value).collect::<Result<_, _>>()?),
         Node::Map(map) => Value::Object(
-            map.iter()
-                .map(|(key, value)| Ok((key.to_owned(), to_value(value)?)))
-                .collect::<Result<_, Fault>>()?,
+            map.iter().map(|(key, value)| Ok((key.to_owned(), to_value(value)?))).collect::<Result<_, Fault>>()?,
         ),
     })
 }
@@ -22,10 +20,7 @@ pub(crate) fn to_value(node: &Node) -> Result<Value, Fault> {
 /// A tag that no longer fits its text is an error, as it is for kustomize when it prints an object: a replacement
 /// may have put a word into what was a number.
 fn scalar_value(scalar: &Scalar) -> Result<Value, Fault> {
-    let wrong = |tag: &str| Fault::Tag {
-        tag: tag.to_owned(),
-        text: scalar.text.as_ref().into(),
-    };
+    let wrong = |tag: &str| Fault::Tag { tag: tag.to_owned(), text: scalar.text.as_ref().into() };
     let resolved = match scalar.tag {
         Tag::Str => return Ok(Value::String(scalar.text.as_ref().into())),
         Tag::Null => {
@@ -44,12 +39,10 @@ fn scalar_value(scalar: &Scalar) -> Result<Value, Fault> {
             number::to_json(value).ok_or_else(|| Fault::NotJson(scalar.text.as_ref().into()))
         }
         #[allow(clippy::cast_precision_loss)] // `!!float 3` asks for it
-        (Tag::Float, Resolved::Int(value)) => {
-            number::to_json(value as f64).ok_or_else(|| wrong("!!float"))
+        (Tag::Float, Resolved::Int(value)) => number::to_json(value as f64).ok_or_else(|| wrong("!!float")),
+        (Tag::Timestamp, Resolved::Timestamp) => {
+            super::timestamp::parse(&scalar.text).map(Value::String).ok_or_else(|| wrong("!!timestamp"))
         }
-        (Tag::Timestamp, Resolved::Timestamp) => super::timestamp::parse(&scalar.text)
-            .map(Value::String)
-            .ok_or_else(|| wrong("!!timestamp")),
         (Tag::Bool, _) => Err(wrong("!!bool")),
         (Tag::Int, _) => Err(wrong("!!int")),
         (Tag::Float, _) => Err(wrong("!!float")),
@@ -68,26 +61,32 @@ pub(crate) fn from_value(value: &Value) -> Node {
         },
         Value::String(text) => {
             let quoted = super::scalar::plain_tag(text) != Tag::Str;
-            Node::Scalar(Scalar {
-                tag: Tag::Str,
-                quoted,
-                text: text.as_str().into(),
-            })
+            Node::Scalar(Scalar { quoted, ..Scalar::text(text.as_str()) })
         }
         Value::Array(items) => Node::Seq(items.iter().map(from_value).collect()),
-        Value::Object(members) => Node::Map(
-            members
-                .iter()
-                .map(|(key, value)| (key.as_str().into(), from_value(value)))
-                .collect::<Map>(),
-        ),
+        Value::Object(members) => {
+            Node::Map(members.iter().map(|(key, value)| (key.as_str().into(), from_value(value))).collect::<Map>())
+        }
+    }
+}
+
+/// The same where every number passes through a float, as it does for an object that a JSON patch touched: the text of
+/// 12345678 is then `1.2345678e+07`, and digits beyond 2^53 are lost.
+pub(crate) fn from_value_by_floats(value: &Value) -> Node {
+    match value {
+        Value::Number(number) => {
+            let text = number.as_f64().map_or_else(|| number.to_string(), number::general);
+            plain(super::scalar::plain_tag(&text), text)
+        }
+        Value::Array(items) => Node::Seq(items.iter().map(from_value_by_floats).collect()),
+        Value::Object(members) => {
+            let members = members.iter().map(|(key, value)| (key.as_str().into(), from_value_by_floats(value)));
+            Node::Map(members.collect())
+        }
+        other => from_value(other),
     }
 }
 
 fn plain(tag: Tag, text: String) -> Node {
-    Node::Scalar(Scalar {
-        tag,
-        quoted: false,
-        text: text.into(),
-    })
+    Node::Scalar(Scalar::new(tag, text))
 }

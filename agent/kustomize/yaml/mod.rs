@@ -13,7 +13,7 @@ pub(crate) mod error;
 pub(crate) mod json;
 pub(crate) mod node;
 mod number;
-pub(crate) use number::{general, shortest_single, to_json as number_to_json};
+pub(crate) use number::{general, shortest_single};
 mod print;
 mod scalar;
 mod timestamp;
@@ -65,9 +65,7 @@ pub(crate) fn line_of(bytes: &[u8], field: &str) -> usize {
         if is_root && best.1 > 0 {
             in_first = false;
         }
-        let above = field
-            .get(..path.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(path))
+        let above = field.get(..path.len()).is_some_and(|start| start.eq_ignore_ascii_case(path))
             && (is_root || matches!(field.as_bytes().get(path.len()), None | Some(b'.' | b'[')));
         if in_first && above && (path.len() > best.0 || best.1 == 0) {
             best = (path.len(), line);

@@ -22,6 +22,11 @@ pub(crate) struct Scalar {
     /// Whether it stood in quotes or in a block. kustomize carries this over to some of the values it writes there,
     /// and then it decides whether `12` is text or a number.
     pub(crate) quoted: bool,
+    /// Whether the type follows the text: kustomize writes some values without a type.
+    pub(crate) untagged: bool,
+    /// Places of one object that hold one value: kustomize writes a label into metadata, selector and template as one
+    /// node, so that a later change of one changes all. Nought for a value of its own.
+    pub(crate) shared: u32,
     /// The text after unquoting.
     pub(crate) text: Box<str>,
 }
@@ -57,36 +62,59 @@ pub(crate) struct Map {
 }
 
 impl Scalar {
+    /// A scalar of a known type.
+    pub(crate) fn new(tag: Tag, text: impl Into<Box<str>>) -> Scalar {
+        Scalar { tag, quoted: false, untagged: false, shared: 0, text: text.into() }
+    }
+
     /// Text that is text, whatever it looks like.
     pub(crate) fn text(text: impl Into<Box<str>>) -> Scalar {
-        Scalar {
-            tag: Tag::Str,
-            quoted: false,
-            text: text.into(),
-        }
+        Scalar::new(Tag::Str, text)
     }
 
-    /// Text as it would be read from a file without quotes.
+    /// Text as it would be read from a file without quotes; whatever is written over it is read the same way.
     pub(crate) fn plain(text: impl Into<Box<str>>) -> Scalar {
         let text = text.into();
-        Scalar {
-            tag: super::scalar::plain_tag(&text),
-            quoted: false,
-            text,
-        }
+        Scalar { untagged: true, ..Scalar::new(super::scalar::plain_tag(&text), text) }
     }
-}
 
-impl Scalar {
     /// Overwrites the text and lets the new text say what it is, unless the old one stood in quotes. This is how
     /// kustomize sets names and images.
     pub(crate) fn retext(&mut self, text: &str) {
-        self.tag = if self.quoted {
-            Tag::Str
-        } else {
-            super::scalar::plain_tag(text)
-        };
+        self.tag = if self.quoted { Tag::Str } else { super::scalar::plain_tag(text) };
+        self.untagged = true;
         self.text = text.into();
+    }
+
+    /// Overwrites the text alone: a number stays one, whatever the text now says.
+    pub(crate) fn overwrite(&mut self, text: &str) {
+        if self.untagged {
+            self.retext(text);
+        } else {
+            self.text = text.into();
+        }
+    }
+
+    /// Makes text of a value that was written over one in quotes: the quotes stay, and the type is read from the result.
+    pub(crate) fn keep_quotes(&mut self) {
+        if self.quoted && super::scalar::plain_tag(&self.text) == self.tag {
+            self.tag = Tag::Str;
+        }
+    }
+
+    /// Makes text of a value that was written without a type and looks like something else. A strategic merge does so
+    /// to every member it passes.
+    pub(crate) fn settle(&mut self) {
+        if self.untagged && !self.quoted && self.tag != Tag::Str {
+            (self.quoted, self.tag) = (true, Tag::Str);
+        }
+    }
+
+    /// Takes over what another says, in its own place.
+    pub(crate) fn assign(&mut self, other: &Scalar) {
+        self.tag = other.tag;
+        self.untagged = other.untagged;
+        self.text.clone_from(&other.text);
     }
 }
 
@@ -103,11 +131,7 @@ impl Node {
 
     /// An explicit null.
     pub(crate) fn null() -> Node {
-        Node::Scalar(Scalar {
-            tag: Tag::Null,
-            quoted: false,
-            text: "null".into(),
-        })
+        Node::Scalar(Scalar::new(Tag::Null, "null"))
     }
 
     /// Whether this is a null scalar.
@@ -164,6 +188,33 @@ impl Node {
         }
     }
 
+    /// Calls `see` with every scalar, members in the order of their names.
+    pub(crate) fn scalars(&self, see: &mut dyn FnMut(&Scalar)) {
+        match self {
+            Node::Scalar(scalar) => see(scalar),
+            Node::Seq(items) => items.iter().for_each(|item| item.scalars(see)),
+            Node::Map(map) => {
+                let mut members: Vec<_> = map.iter().collect();
+                members.sort_by_key(|(key, _)| *key);
+                members.into_iter().for_each(|(_, value)| value.scalars(see));
+            }
+        }
+    }
+
+    /// Calls `change` with every scalar.
+    pub(crate) fn scalars_mut(&mut self, change: &mut dyn FnMut(&mut Scalar)) {
+        match self {
+            Node::Scalar(scalar) => change(scalar),
+            Node::Seq(items) => items.iter_mut().for_each(|item| item.scalars_mut(change)),
+            Node::Map(map) => map.iter_mut().for_each(|(_, value)| value.scalars_mut(change)),
+        }
+    }
+
+    /// Makes every value one of its own: what is copied elsewhere shares nothing.
+    pub(crate) fn unshare(&mut self) {
+        self.scalars_mut(&mut |scalar| scalar.shared = 0);
+    }
+
     /// A word for messages.
     pub(crate) fn kind_word(&self) -> &'static str {
         match self {
@@ -186,8 +237,7 @@ impl Node {
 
     /// The value at the end of `path`, through mappings only.
     pub(crate) fn at_mut(&mut self, path: &[&str]) -> Option<&mut Node> {
-        path.iter()
-            .try_fold(self, |node, key| node.as_map_mut()?.get_mut(key))
+        path.iter().try_fold(self, |node, key| node.as_map_mut()?.get_mut(key))
     }
 }
 
@@ -209,18 +259,12 @@ impl Map {
 
     /// The value under `key`.
     pub(crate) fn get(&self, key: &str) -> Option<&Node> {
-        self.entries
-            .iter()
-            .find(|(name, _)| &**name == key)
-            .map(|(_, value)| value)
+        self.entries.iter().find(|(name, _)| &**name == key).map(|(_, value)| value)
     }
 
     /// The value under `key`.
     pub(crate) fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
-        self.entries
-            .iter_mut()
-            .find(|(name, _)| &**name == key)
-            .map(|(_, value)| value)
+        self.entries.iter_mut().find(|(name, _)| &**name == key).map(|(_, value)| value)
     }
 
     /// Whether there is a member of this name.
@@ -277,8 +321,6 @@ impl IntoIterator for Map {
 
 impl FromIterator<(Box<str>, Node)> for Map {
     fn from_iter<I: IntoIterator<Item = (Box<str>, Node)>>(members: I) -> Map {
-        Map {
-            entries: members.into_iter().collect(),
-        }
+        Map { entries: members.into_iter().collect() }
     }
 }

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by failing")]
 
 mod accept;
+mod attacks;
 mod believe;
+mod differential;
 mod frugal;
 mod ssh;
 mod transport;

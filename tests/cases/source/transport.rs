@@ -77,7 +77,7 @@ async fn a_redirect_on_the_same_host_is_followed_and_remembered() {
 
 #[tokio::test]
 async fn a_server_that_is_not_git_or_in_trouble() {
-    let world = World::new("transport-trouble");
+    let mut world = World::new("transport-trouble");
     world.commit(&[("a.yaml", "a: 1\n")]);
     let source = world.source();
     for (fault, words) in [
@@ -94,13 +94,14 @@ async fn a_server_that_is_not_git_or_in_trouble() {
         let after = (fault == Fault::answer(503).retry_after(7)).then_some(Duration::from_secs(7));
         assert_eq!(error.retry_after(), after);
         world.server.heal();
+        world = world.restarted();
     }
     world.accept(&source).await;
 }
 
 #[tokio::test]
 async fn silence_and_trickles_end() {
-    let world = World::new("transport-slow");
+    let mut world = World::new("transport-slow");
     world.commit(&[("a.yaml", "a: 1\n")]);
     let mut source = world.source();
     source.limits.silence = Duration::from_millis(300);
@@ -109,6 +110,7 @@ async fn silence_and_trickles_end() {
         let error = world.refuse(&source).await;
         assert!(chain(&error).contains("silent, or slower"), "{fault:?}: {}", chain(&error));
         world.server.heal();
+        world = world.restarted();
     }
     source.limits.silence = Duration::from_secs(30);
     source.timeout = Duration::from_millis(300);
@@ -170,4 +172,19 @@ async fn a_server_that_became_newer_is_found_out() {
     // Another address is another track: the commit is accepted anew, and then found unchanged.
     world.accept(&source).await;
     assert_eq!(world.poll(&source).await.traffic.requests, 1);
+}
+
+#[tokio::test]
+async fn many_sources_on_a_dead_host_cost_one_probe() {
+    let world = World::new("transport-breaker");
+    world.commit(&[("a.yaml", "a: 1\n")]);
+    world.server.inject(Fault::Refuse);
+    for number in 0..20 {
+        let mut source = world.source();
+        source.name.name = format!("fleet-{number}");
+        world.refuse(&source).await;
+    }
+    assert_eq!(world.server.requests().len(), 3);
+    let error = world.refuse(&world.source()).await;
+    assert!(error.retry_after().is_some() && error.to_string().contains("did not answer lately"), "{error}");
 }

@@ -34,11 +34,7 @@ impl Case {
             collect(&shared, &shared, &mut files);
             for prefix in prefixes.lines() {
                 let at = prefix.trim_start_matches('.');
-                case.files.extend(
-                    files
-                        .iter()
-                        .map(|(path, content)| (format!("{at}{path}"), content.clone())),
-                );
+                case.files.extend(files.iter().map(|(path, content)| (format!("{at}{path}"), content.clone())));
             }
         }
         let input = folder.join("input");
@@ -51,25 +47,12 @@ impl Case {
 
     /// What wickie makes of it.
     pub(crate) fn wickie(&self) -> Result<String, wickie_kustomize::Error> {
-        let files: Files = self
-            .files
-            .iter()
-            .map(|(path, content)| (path.clone(), content.clone()))
-            .collect();
+        let files: Files = self.files.iter().map(|(path, content)| (path.clone(), content.clone())).collect();
         let options = Options {
-            restrictor: if self.unrestricted {
-                LoadRestrictor::None
-            } else {
-                LoadRestrictor::RootOnly
-            },
-            order: if self.legacy {
-                Order::Legacy
-            } else {
-                Order::AsRead
-            },
+            restrictor: if self.unrestricted { LoadRestrictor::None } else { LoadRestrictor::RootOnly },
+            order: if self.legacy { Order::Legacy } else { Order::AsRead },
         };
-        wickie_kustomize::build(&files, &self.root, &options)
-            .map(|objects| wickie_kustomize::to_yaml(&objects))
+        wickie_kustomize::build(&files, &self.root, &options).map(|objects| wickie_kustomize::to_yaml(&objects))
     }
 
     /// Writes it down as a folder of `tests/cases`.
@@ -102,14 +85,9 @@ fn collect(top: &Path, folder: &Path, files: &mut BTreeMap<String, Vec<u8>>) {
 
 /// The folders below `tests/NAME`, in order.
 pub(crate) fn folders(name: &str) -> Vec<PathBuf> {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests")
-        .join(name);
-    let mut folders: Vec<PathBuf> = std::fs::read_dir(top)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.is_dir())
-        .collect();
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name);
+    let mut folders: Vec<PathBuf> =
+        std::fs::read_dir(top).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
     folders.sort();
     folders
 }
@@ -131,40 +109,32 @@ impl Judge {
                 panic!("{cause}")
             }
             Err(cause) => {
-                eprintln!(
-                    "without the real kustomize, only recorded results are compared: {cause}"
-                );
+                eprintln!("without the real kustomize, only recorded results are compared: {cause}");
                 return None;
             }
         };
-        let mut child = Command::new(&binary)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let (input, output) = (
-            child.stdin.take().unwrap(),
-            BufReader::new(child.stdout.take().unwrap()),
-        );
-        Some(Judge {
-            child,
-            input,
-            output,
-        })
+        let mut child =
+            Command::new(&binary).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        Some(Judge { child, input, output })
     }
 
     /// What kustomize makes of a case.
     pub(crate) fn build(&mut self, case: &Case) -> Result<String, String> {
         let encoder = base64::engine::general_purpose::STANDARD;
-        let files: BTreeMap<&String, String> = case
-            .files
-            .iter()
-            .map(|(path, content)| (path, encoder.encode(content)))
-            .collect();
+        let files: BTreeMap<&String, String> =
+            case.files.iter().map(|(path, content)| (path, encoder.encode(content))).collect();
         self.ask(&json!({
             "files": files, "root": case.root, "unrestricted": case.unrestricted, "legacy": case.legacy
         }))
+    }
+
+    /// What Flux makes of a case, with the spec of a Flux Kustomization.
+    pub(crate) fn build_flux(&mut self, case: &Case, spec: &Value) -> Result<String, String> {
+        let encoder = base64::engine::general_purpose::STANDARD;
+        let files: BTreeMap<&String, String> =
+            case.files.iter().map(|(path, content)| (path, encoder.encode(content))).collect();
+        self.ask(&json!({ "files": files, "root": case.root, "flux": spec }))
     }
 
     /// What Flux's substitution makes of a text.
@@ -179,8 +149,7 @@ impl Judge {
 
     /// YAML as kubectl turns it into JSON.
     pub(crate) fn json(&mut self, text: &str) -> Result<Value, String> {
-        self.ask(&json!({ "text": text, "json": true }))
-            .map(|json| serde_json::from_str(&json).unwrap())
+        self.ask(&json!({ "text": text, "json": true })).map(|json| serde_json::from_str(&json).unwrap())
     }
 
     fn ask(&mut self, question: &Value) -> Result<String, String> {
@@ -188,8 +157,7 @@ impl Judge {
         self.input.flush().unwrap();
         let mut line = String::new();
         self.output.read_line(&mut line).unwrap();
-        let answer: Value =
-            serde_json::from_str(&line).expect("the harness answers each line with one");
+        let answer: Value = serde_json::from_str(&line).expect("the harness answers each line with one");
         match answer["error"].as_str() {
             None | Some("") => Ok(answer["yaml"].as_str().unwrap_or_default().to_owned()),
             Some(error) => Err(error.to_owned()),
@@ -213,24 +181,14 @@ fn binary() -> Result<PathBuf, String> {
     }
     let hash: String = {
         use sha2::Digest;
-        sha2::Sha256::digest(&all)
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        sha2::Sha256::digest(&all).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     };
-    let cache = std::env::var_os("WICKIE_CACHE")
-        .map(PathBuf::from)
-        .unwrap_or_else(|| {
-            let home = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-            home.unwrap_or_else(|| {
-                PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache")
-            })
+    let cache = std::env::var_os("WICKIE_CACHE").map(PathBuf::from).unwrap_or_else(|| {
+        let home = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+        home.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache"))
             .join("wickie")
-        });
-    let folder = cache
-        .join("control-plane")
-        .join(format!("kustomize-{hash}"));
+    });
+    let folder = cache.join("control-plane").join(format!("kustomize-{hash}"));
     let binary = folder.join("kustomize");
     if binary.exists() {
         return Ok(binary);
@@ -249,12 +207,7 @@ fn binary() -> Result<PathBuf, String> {
         .arg(".")
         .current_dir(&source)
         .status()
-        .map_err(|error| {
-            format!(
-                "the harness is not in {} and go does not run: {error}",
-                folder.display()
-            )
-        })?;
+        .map_err(|error| format!("the harness is not in {} and go does not run: {error}", folder.display()))?;
     if !status.success() {
         return Err(format!("go build failed in {}", source.display()));
     }
@@ -267,17 +220,7 @@ pub(crate) fn difference(wanted: &str, got: &str) -> String {
     let (wanted, got): (Vec<&str>, Vec<&str>) = (wanted.lines().collect(), got.lines().collect());
     let same = wanted.iter().zip(&got).take_while(|(a, b)| a == b).count();
     let show = |lines: &[&str]| {
-        lines
-            .iter()
-            .skip(same.saturating_sub(6))
-            .take(16)
-            .map(|line| format!("    {line}\n"))
-            .collect::<String>()
+        lines.iter().skip(same.saturating_sub(6)).take(16).map(|line| format!("    {line}\n")).collect::<String>()
     };
-    format!(
-        "line {}\n  kustomize:\n{}  wickie:\n{}",
-        same + 1,
-        show(&wanted),
-        show(&got)
-    )
+    format!("line {}\n  kustomize:\n{}  wickie:\n{}", same + 1, show(&wanted), show(&got))
 }

@@ -1,0 +1,6 @@
+//! Deltas.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    wickie::source::fuzz::delta(data);
+});
