@@ -105,7 +105,7 @@ fn requests(control_plane: &ControlPlane, skip: usize) -> Result<BTreeMap<String
             ("patch", "") => "apply".to_owned(),
             // It is logged when it begins, and again when it ends.
             ("watch", _) if event.stage == "ResponseStarted" => continue,
-            (verb, "") => verb.to_owned(),
+            (verb, "") => format!("{verb} {}", event.object_ref.resource),
             (verb, sub) => format!("{verb} {sub}"),
         };
         *counted.entry(verb).or_default() += 1;
