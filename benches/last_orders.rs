@@ -32,7 +32,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let binary = std::env::var("WICKIE_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_wickie").to_owned());
     println!("{binary}: {OBJECTS} objects, {runs} runs");
 
-    let fleet = Fleet::new("last-orders", &binary, PathBuf::from(control_plane.kubeconfig()), namespace.clone())?;
+    let fleet = Fleet::new("last-orders", &binary, control_plane.kubeconfig(), namespace.clone())?;
     fleet.repo.write_all(&manifests::many(OBJECTS, Some(&namespace)))?;
     fleet.write_map("apps/drifts.yaml", "drifts", "as Git wants it")?;
     fleet.commit("all")?;
