@@ -7,7 +7,6 @@
 #![allow(clippy::print_stdout, reason = "figures are for people")]
 
 use std::error::Error;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
