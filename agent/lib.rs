@@ -13,6 +13,7 @@
 pub mod store;
 
 mod chain;
+mod retry_after;
 pub mod cluster;
 pub mod config;
 

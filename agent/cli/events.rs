@@ -6,7 +6,7 @@ use super::look::{Look, Tone};
 use super::table::Table;
 use super::target::Target;
 use super::{CliError, Exit, Out, Settings, text};
-use crate::serve::Control;
+use crate::serve::{Control, named};
 use crate::store::EventFilter;
 
 #[derive(Debug, clap::Args)]
@@ -55,15 +55,9 @@ fn render(events: &[Event], look: &Look) -> String {
     table.render(look)
 }
 
-/// As the command line names it: `shop`, `source/fleet`, `provider/ci`.
+/// As the command line names it: `shop`, `source/fleet`, `provider/ci`, `-n apps shop`.
 fn object(event: &Event) -> String {
-    use wickie_model::ResourceKind::{GitRepository, Kustomization};
-    let name = &event.about.name.name;
-    match event.about.kind {
-        Kustomization => name.clone(),
-        GitRepository => format!("source/{name}"),
-        kind => format!("{}/{name}", kind.as_str().to_lowercase()),
-    }
+    named(event.about.kind, &event.about.name)
 }
 
 #[cfg(test)]

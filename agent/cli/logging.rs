@@ -18,7 +18,8 @@ pub enum LogFormat {
 /// Starts logging for the process; `WICKIE_LOG` overrides how much is said (`warn,wickie=debug`).
 pub fn start((format, verbose): (LogFormat, u8)) {
     let level = match verbose {
-        0 => "warn,wickie=info",
+        // kube tells each failed connection as an error of its own; what it means is said by us.
+        0 => "warn,kube_client=off,wickie=info",
         1 => "info,wickie=debug",
         _ => "debug,wickie=trace",
     };

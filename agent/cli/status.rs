@@ -73,7 +73,7 @@ impl Row for KustomizationView {
 
     fn cells(&self, _: &Look) -> Vec<String> {
         let revision = self.applied_revision.as_deref().map_or("nothing applied".to_owned(), text::revision);
-        let objects = self.objects.map(|objects| {
+        let objects = self.objects.filter(|objects| objects.total > 0).map(|objects| {
             let counted = text::count(objects.total, "object");
             let unwell = [(objects.failed, "failed"), (objects.in_progress, "not yet well")];
             let unwell = unwell.into_iter().filter(|(number, _)| *number > 0);
@@ -167,7 +167,11 @@ impl Page<'_> {
         let poll = source.live.next_poll.map(|at| format!("next poll {}", text::until(at, self.look.now)));
         let contact: Vec<_> = contact.into_iter().chain(poll).collect();
         self.paragraph(Some(Tone::Dim), &contact.join(", "));
-        self.trouble(source.suspended, &source.ready);
+        self.trouble_then(source.suspended, &source.ready, |page| {
+            if source.snapshot.is_some() {
+                page.paragraph(None, "Until it can be followed again, the snapshot above stays enforced.");
+            }
+        });
     }
 
     fn kustomization(&mut self, one: &KustomizationView, title: &[String]) {

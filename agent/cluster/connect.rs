@@ -49,9 +49,10 @@ const ON_THE_NODE: [&str; 4] = [
 ];
 
 impl Connection {
-    /// A client. Nothing is sent yet: the API server may be away.
-    pub async fn client(&self) -> Result<Client, ConnectError> {
+    /// A client, and the server's address. Nothing is sent yet: the API server may be away.
+    pub async fn client(&self) -> Result<(Client, String), ConnectError> {
         let mut config = self.config().await?;
+        let server = config.cluster_url.to_string();
         config.connect_timeout = Some(Duration::from_secs(10));
         // A watch that says nothing for longer is dead: the server ends each of ours within five minutes.
         config.read_timeout = Some(Duration::from_secs(330));
@@ -60,7 +61,7 @@ impl Connection {
         config.default_retry = false;
         let agent = HeaderValue::from_static(concat!("wickie/", env!("CARGO_PKG_VERSION")));
         config.headers.push((HeaderName::from_static("user-agent"), agent));
-        Client::try_from(config).map_err(ConnectError::Client)
+        Ok((Client::try_from(config).map_err(ConnectError::Client)?, server))
     }
 
     async fn config(&self) -> Result<Config, ConnectError> {

@@ -96,25 +96,38 @@ pub(crate) struct KustomizationSpec {
     /// Whether the health of every object is waited for.
     #[serde(default)]
     pub(crate) wait: bool,
+    /// Put before the name of every object.
+    #[serde(default)]
+    pub(crate) name_prefix: String,
+    /// Put after the name of every object.
+    #[serde(default)]
+    pub(crate) name_suffix: String,
+    /// Strategic merge and JSON patches.
+    #[serde(default)]
+    pub(crate) patches: Vec<Patch>,
+    /// Images that get another name, tag or digest.
+    #[serde(default)]
+    pub(crate) images: Vec<Image>,
+    /// Kustomize components, by their paths from the folder that is built.
+    #[serde(default)]
+    pub(crate) components: Vec<String>,
+    /// Whether a component that is not there is passed over.
+    #[serde(default)]
+    pub(crate) ignore_missing_components: bool,
+    /// Which annotations the build writes of itself: originAnnotations, transformerAnnotations.
+    #[serde(default)]
+    pub(crate) build_metadata: Vec<String>,
+    /// Variables that are put in after the build.
+    pub(crate) post_build: Option<PostBuild>,
     #[serde(flatten)]
     #[schemars(skip)]
     pub(crate) rest: BTreeMap<String, Value>,
 }
 
-const RENDERED_IN_THE_PIPELINE: &str = "put it into the manifests in Git";
-
 impl RawSpec for KustomizationSpec {
     const UNSUPPORTED: &'static [Unsupported] = &[
         ("decryption", "keep the Secret in the cluster, or seal it with a controller there"),
         ("kubeConfig", "run an agent in the cluster that it names"),
-        ("postBuild", RENDERED_IN_THE_PIPELINE),
-        ("namePrefix", RENDERED_IN_THE_PIPELINE),
-        ("nameSuffix", RENDERED_IN_THE_PIPELINE),
-        ("patches", RENDERED_IN_THE_PIPELINE),
-        ("images", RENDERED_IN_THE_PIPELINE),
-        ("components", RENDERED_IN_THE_PIPELINE),
-        ("ignoreMissingComponents", RENDERED_IN_THE_PIPELINE),
-        ("buildMetadata", RENDERED_IN_THE_PIPELINE),
         ("serviceAccountName", "grant the agent what these manifests need, and take the field out"),
         ("healthCheckExprs", "use healthChecks for objects with a Ready condition"),
         ("ignore", "take the fields out of the manifests in Git"),
@@ -135,6 +148,88 @@ pub(crate) struct CommonMetadata {
     /// Labels added to every object.
     #[serde(default)]
     pub(crate) labels: BTreeMap<String, String>,
+}
+
+/// `Kustomization.spec.patches[]`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Patch {
+    /// A strategic merge patch or a JSON patch, as text.
+    pub(crate) patch: String,
+    /// Which objects it goes to.
+    pub(crate) target: Option<Selector>,
+}
+
+/// `Kustomization.spec.patches[].target`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct Selector {
+    /// The API group, a regular expression.
+    pub(crate) group: String,
+    /// The API version, a regular expression.
+    pub(crate) version: String,
+    /// The kind, a regular expression.
+    pub(crate) kind: String,
+    /// The name, a regular expression.
+    pub(crate) name: String,
+    /// The namespace, a regular expression.
+    pub(crate) namespace: String,
+    /// A label selector.
+    pub(crate) label_selector: String,
+    /// A selector of annotations.
+    pub(crate) annotation_selector: String,
+}
+
+/// `Kustomization.spec.images[]`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Image {
+    /// The image, without a tag.
+    pub(crate) name: String,
+    /// Its new name.
+    #[serde(default)]
+    pub(crate) new_name: String,
+    /// Its new tag.
+    #[serde(default)]
+    pub(crate) new_tag: String,
+    /// Its new digest.
+    #[serde(default)]
+    pub(crate) digest: String,
+}
+
+/// `Kustomization.spec.postBuild`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct PostBuild {
+    /// Variables and their values.
+    #[serde(default)]
+    pub(crate) substitute: BTreeMap<String, String>,
+    /// ConfigMaps and Secrets with variables: refused until they are followed.
+    #[serde(default)]
+    pub(crate) substitute_from: Vec<SubstituteReference>,
+    /// Whether to substitute even where there are no variables.
+    pub(crate) substitute_strategy: Option<SubstituteStrategy>,
+}
+
+/// `Kustomization.spec.postBuild.substituteFrom[]`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SubstituteReference {
+    /// ConfigMap or Secret.
+    pub(crate) kind: String,
+    /// Its name.
+    pub(crate) name: String,
+    /// Whether it may be missing.
+    #[serde(default)]
+    #[expect(dead_code, reason = "part of the schema of a field that is refused")]
+    pub(crate) optional: bool,
+}
+
+/// `Kustomization.spec.postBuild.substituteStrategy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub(crate) enum SubstituteStrategy {
+    WithVariables,
+    Always,
 }
 
 /// `Kustomization.spec.dependsOn[]`.

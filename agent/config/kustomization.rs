@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use wickie_kustomize::{FluxImage, FluxOverlay, FluxPatch, FluxSelector, Substitution};
 use wickie_model::{Gvk, ObjectId, ResourceName, Revision};
 use wickie_plan::{DeletionPolicy, Limit, Mode};
 
@@ -45,8 +46,10 @@ pub struct Kustomization {
     pub force: bool,
     /// Whether it is left alone.
     pub suspend: bool,
-    /// The namespace that every namespaced object is put into.
-    pub target_namespace: Option<String>,
+    /// What is laid over the folder's own kustomization: targetNamespace, namePrefix, patches and so on.
+    pub overlay: FluxOverlay,
+    /// Variables that are put in after the build; nothing where `postBuild` is not given.
+    pub substitution: Option<Substitution>,
     /// Labels added to every object.
     pub labels: BTreeMap<String, String>,
     /// Annotations added to every object.
@@ -96,7 +99,17 @@ impl Kustomization {
             health_checks: spec.health_checks.iter().map(health_check).collect::<Result<_, _>>()?,
             force: spec.force,
             suspend: spec.suspend,
-            target_namespace: Some(spec.target_namespace).filter(|namespace| !namespace.is_empty()),
+            overlay: FluxOverlay {
+                target_namespace: text(spec.target_namespace),
+                name_prefix: text(spec.name_prefix),
+                name_suffix: text(spec.name_suffix),
+                patches: spec.patches.into_iter().map(patch).collect(),
+                images: spec.images.into_iter().map(image).collect(),
+                components: spec.components,
+                ignore_missing_components: spec.ignore_missing_components,
+                build_metadata: spec.build_metadata,
+            },
+            substitution: spec.post_build.map(substitution).transpose()?,
             labels: common.labels,
             annotations: common.annotations,
             depends_on: spec.depends_on.iter().map(|on| dependency(on, &name)).collect::<Result<_, _>>()?,
@@ -113,6 +126,43 @@ impl Kustomization {
     pub fn waits(&self) -> bool {
         self.wait || !self.health_checks.is_empty()
     }
+}
+
+/// A text that is given; an empty one is not.
+fn text(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+fn patch(patch: flux::Patch) -> FluxPatch {
+    let target = patch.target.map(|target| FluxSelector {
+        group: target.group,
+        version: target.version,
+        kind: target.kind,
+        name: target.name,
+        namespace: target.namespace,
+        label_selector: target.label_selector,
+        annotation_selector: target.annotation_selector,
+    });
+    FluxPatch { patch: patch.patch, target }
+}
+
+fn image(image: flux::Image) -> FluxImage {
+    FluxImage { name: image.name, new_name: image.new_name, new_tag: image.new_tag, digest: image.digest }
+}
+
+fn substitution(post_build: flux::PostBuild) -> Result<Substitution, Invalid> {
+    if let Some(from) = post_build.substitute_from.first() {
+        return Err(Invalid::Unsupported {
+            field: format!("spec.postBuild.substituteFrom ({} {})", from.kind, from.name),
+            way_out: "give the variables in spec.postBuild.substitute",
+        });
+    }
+    let mut substitution = Substitution::new();
+    substitution.always = post_build.substitute_strategy == Some(flux::SubstituteStrategy::Always);
+    for (name, value) in &post_build.substitute {
+        substitution.insert(name, value).map_err(|error| Invalid::field("spec.postBuild.substitute", error))?;
+    }
+    Ok(substitution)
 }
 
 /// Reads the duration that stands in `field`.
@@ -236,7 +286,13 @@ mod tests {
     #[test]
     fn what_is_not_followed_is_refused_by_name() {
         for (field, value, named) in [
-            ("postBuild", json!({"substitute": {"a": "b"}}), "spec.postBuild"),
+            (
+                "postBuild",
+                json!({"substituteFrom": [{"kind": "Secret", "name": "vars"}]}),
+                "spec.postBuild.substituteFrom",
+            ),
+            ("postBuild", json!({"substitute": {"1a": "b"}}), "spec.postBuild.substitute"),
+            ("patches", json!([{"patch": "", "options": {}}]), "options"),
             ("serviceAccountName", json!("tenant"), "spec.serviceAccountName"),
             ("intervall", json!("1m"), "spec.intervall"),
             ("interval", json!("often"), "spec.interval"),

@@ -23,14 +23,8 @@ impl Drive {
             Command::Reconcile { resource, with_source, wait, reply } => {
                 self.order_reconcile(resource, with_source, wait, reply);
             }
-            Command::Suspend { resource, reply } => {
-                let answer = self.order_suspend(&resource, true);
-                let _ = reply.send(answer);
-            }
-            Command::Resume { resource, wait, reply } => match self.order_suspend(&resource, false) {
-                Ok(_) if wait => self.waiters.push(Waiter { resource, reply }),
-                answer => drop(reply.send(answer)),
-            },
+            Command::Suspend { resource, reply } => self.order_suspend(resource, true, false, reply),
+            Command::Resume { resource, wait, reply } => self.order_suspend(resource, false, wait, reply),
             Command::Diff { name, reply } => self.order_diff(&name, reply),
             Command::Live { reply } => drop(reply.send(self.live())),
         }
@@ -85,38 +79,40 @@ impl Drive {
     }
 
     /// Suspends or resumes. An object of the cluster is changed there, where everybody sees it.
-    fn order_suspend(&mut self, resource: &Resource, suspend: bool) -> Asked<Outcome> {
-        self.known(resource)?;
-        let Some(declared) = self.declared.get(resource).cloned() else { return Ok(self.outcome(resource, true)) };
-        match declared.origin {
-            Origin::Cluster => {
-                let (cluster, resource) = (self.shared.cluster.clone(), resource.clone());
-                tokio::task::spawn_local(async move {
-                    let (kind, id) = records::path(&resource);
-                    let patch = serde_json::json!({"spec": {"suspend": suspend}});
-                    if let Err(error) = cluster.merge(&kind, &id, &patch).await {
-                        tracing::warn!(%error, "an order to suspend or resume was not taken by the cluster");
-                    }
-                });
-            }
-            Origin::File if !suspend && declared.suspended() => {
-                let message = "spec.suspend stands in its file; take it out there".to_owned();
-                return Err(Refused::Not { message });
-            }
-            Origin::File => {
-                let record = self.record(&declared);
-                record.suspended = suspend;
-                let record = record.clone();
-                self.batch.records.push(record);
-                match resource.kind {
-                    ResourceKind::GitRepository => self.source_declared(&declared),
-                    ResourceKind::Kustomization => self.kustomization_declared(&declared),
-                    ResourceKind::Provider => self.provider_declared(&declared),
-                    _ => {}
-                }
-            }
+    fn order_suspend(&mut self, resource: Resource, suspend: bool, wait: bool, reply: oneshot::Sender<Asked<Outcome>>) {
+        let Some(declared) = self.declared.get(&resource).cloned() else {
+            return drop(reply.send(self.known(&resource).map(|()| self.outcome(&resource, true))));
+        };
+        if declared.origin == Origin::Cluster {
+            let cluster = self.shared.cluster.clone();
+            let outcome = self.outcome(&resource, false);
+            tokio::task::spawn_local(async move {
+                let (kind, id) = records::path(&resource);
+                let patch = serde_json::json!({"spec": {"suspend": suspend}});
+                let written = cluster.merge(&kind, &id, &patch).await;
+                let _ =
+                    reply.send(written.map(|_| outcome).map_err(|error| Refused::Not { message: error.to_string() }));
+            });
+            return;
         }
-        Ok(self.outcome(resource, true))
+        if !suspend && declared.suspended() {
+            let message = "spec.suspend stands in its file; take it out there".to_owned();
+            return drop(reply.send(Err(Refused::Not { message })));
+        }
+        let record = self.record(&declared);
+        record.suspended = suspend;
+        let record = record.clone();
+        self.batch.records.push(record);
+        match resource.kind {
+            ResourceKind::GitRepository => self.source_declared(&declared),
+            ResourceKind::Kustomization => self.kustomization_declared(&declared),
+            ResourceKind::Provider => self.provider_declared(&declared),
+            _ => {}
+        }
+        match wait {
+            true => self.waiters.push(Waiter { resource, reply }),
+            false => drop(reply.send(Ok(self.outcome(&resource, true)))),
+        }
     }
 
     /// Answers whoever waited for work on a resource.
@@ -203,7 +199,9 @@ impl Drive {
 
 fn phase(state: &State) -> Phase {
     match state {
-        State::Held(Hold::Suspended | Hold::Source(_) | Hold::Dependency(_) | Hold::Invalid(_)) => Phase::Held,
+        State::Held(Hold::Suspended | Hold::Starting | Hold::Source(_) | Hold::Dependency(_) | Hold::Invalid(_)) => {
+            Phase::Held
+        }
         State::Idle { .. } | State::Gone => Phase::Idle,
         State::Finalizing { .. } => Phase::Applying,
         State::Running(_) => match state.stage() {

@@ -227,8 +227,11 @@ impl Drive {
             self.declared.remove(&resource);
             self.removed(&resource);
         }
-        // Sources before those who take from them.
-        for (resource, declared) in merged {
+        // First who must hear of things, then sources, then those who take from them.
+        let (listeners, rest): (Vec<_>, Vec<_>) = merged
+            .into_iter()
+            .partition(|(resource, _)| matches!(resource.kind, ResourceKind::Provider | ResourceKind::Alert));
+        for (resource, declared) in listeners.into_iter().chain(rest) {
             let before = self.declared.insert(resource.clone(), declared.clone());
             self.note_about(&declared);
             let asked = before.as_ref().is_some_and(|before| {

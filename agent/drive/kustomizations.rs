@@ -1,6 +1,10 @@
 //! Kustomizations: their cycles, and the effects that a step of a cycle asks for.
 
+mod declared;
+mod drift;
+mod finalize;
 mod health;
+mod hold;
 mod outcome;
 
 use std::collections::{BTreeMap, HashMap};
@@ -8,26 +12,17 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use wickie_model::{
-    ConditionStatus, Digest, Inventory, Manifest, ObjectId, Resource, ResourceKind, ResourceName, condition_type,
-    reason,
-};
-use wickie_plan::cycle::{self, Cause, Effect, Hold, Moment, Pace, backoff};
-use wickie_plan::{DeletionPolicy, Mode, Policy};
+use wickie_model::{Digest, Inventory, Manifest, ObjectId, Resource, ResourceKind, ResourceName};
+use wickie_plan::cycle::{self, Cause, Effect, Moment, Pace};
+use wickie_plan::{Mode, Policy};
 
-use super::live::Look;
 use super::run::{self, BuildKey, Job, Report, RunError, Wanted};
 use super::{Drive, Event};
-use crate::config::{Declared, Invalid, Kustomization};
-use crate::store::Origin;
+use crate::config::Kustomization;
 
 pub(super) use health::Foreign;
 
-/// After so long without drift it is repaired at once again.
-const CALM: Duration = Duration::from_secs(600);
-
-/// The longest that a repair waits where somebody else keeps undoing it.
-const LONGEST_TRUCE: Duration = Duration::from_secs(60);
+use drift::Drift;
 
 /// What a build gave.
 pub(super) type Built = Result<(Rc<Wanted>, Option<Rc<BTreeMap<ObjectId, Manifest>>>), RunError>;
@@ -38,6 +33,8 @@ pub(super) enum Reported {
     Run(Report),
     /// That of a deleted Kustomization; with what stands in the way, if anything does.
     Final(Report),
+    /// The Kustomization is deleted because its CRD is: that is no order to delete anything.
+    Vanishing(Report),
 }
 
 /// A Kustomization.
@@ -73,15 +70,6 @@ struct Current {
     key: BuildKey,
     began: Instant,
     started_at: Timestamp,
-}
-
-/// How often drift was repaired lately.
-#[derive(Default)]
-struct Drift {
-    repairs: u32,
-    last: Option<Moment>,
-    /// A repair is put off until then.
-    due: Option<Moment>,
 }
 
 impl KustomizationState {
@@ -161,115 +149,6 @@ pub(super) fn resource(name: &ResourceName) -> Resource {
 }
 
 impl Drive {
-    /// A Kustomization is new, or has changed.
-    pub(super) fn kustomization_declared(&mut self, declared: &Declared) {
-        let name = &declared.resource.name;
-        let suspended = self.is_suspended(declared);
-        let read = Kustomization::new(declared, &self.node);
-        let state =
-            self.kustomizations.entry(name.clone()).or_insert_with(|| KustomizationState::remembered(Inventory::new()));
-        state.suspended = suspended;
-        state.digest = Some(declared.digest());
-        if declared.deleting {
-            state.deleted = true;
-            if let Ok(spec) = read {
-                state.spec = Some(Rc::new(spec));
-            }
-            return self.step(name, cycle::Event::Deleted);
-        }
-        match read {
-            Ok(spec) => {
-                state.spec = Some(Rc::new(spec));
-                self.clear_stalled(name);
-                self.watch_live();
-                self.admit(name, Cause::Spec);
-            }
-            Err(invalid) => self.kustomization_invalid(name, &invalid),
-        }
-    }
-
-    fn kustomization_invalid(&mut self, name: &ResourceName, invalid: &Invalid) {
-        self.step(name, cycle::Event::Held(Hold::Invalid(invalid.to_string())));
-        if let Some(state) = self.kustomizations.get_mut(name) {
-            state.spec = None;
-        }
-    }
-
-    fn clear_stalled(&mut self, name: &ResourceName) {
-        let resource = resource(name);
-        self.set_status(&resource, |conditions, _, _| conditions.remove(condition_type::STALLED));
-    }
-
-    /// A Kustomization's declaration is gone without its deletion having been asked for: a file that was taken away, a
-    /// CRD that vanished. That is no order to delete anything.
-    pub(super) fn kustomization_vanished(&mut self, name: &ResourceName) {
-        let Some(state) = self.kustomizations.get_mut(name) else { return };
-        let left = state.inventory.len();
-        state.spec = None;
-        state.wanted = None;
-        self.step(name, cycle::Event::Held(Hold::Invalid("its declaration is gone".to_owned())));
-        self.shared.claims.borrow_mut().want(name, []);
-        if left > 0 {
-            tracing::warn!(kustomization = %name, objects = left, "its declaration is gone; its objects are left as they are");
-        } else {
-            self.kustomizations.remove(name);
-            self.batch.gone.push(resource(name));
-            self.records.remove(&resource(name));
-        }
-    }
-
-    /// Runs a Kustomization, or holds it where something speaks against that.
-    pub(super) fn admit(&mut self, name: &ResourceName, cause: Cause) {
-        let event = match self.hold(name) {
-            Some(hold) => cycle::Event::Held(hold),
-            None => cycle::Event::Asked(cause),
-        };
-        self.step(name, event);
-    }
-
-    /// What speaks against a run.
-    fn hold(&self, name: &ResourceName) -> Option<Hold> {
-        let state = self.kustomizations.get(name)?;
-        if state.suspended {
-            return Some(Hold::Suspended);
-        }
-        let Some(spec) = &state.spec else {
-            return Some(Hold::Invalid("it cannot be followed as it is declared".to_owned()));
-        };
-        if let Some(why) = self.cluster_input.refusal(self.declared.get(&resource(name))) {
-            return Some(Hold::Invalid(why));
-        }
-        match self.sources.get(&spec.source) {
-            None => return Some(Hold::Source(format!("GitRepository {} is not declared", spec.source))),
-            Some(source) if source.spec().is_none() => {
-                return Some(Hold::Source(format!("GitRepository {} cannot be used; see its status", spec.source)));
-            }
-            Some(source) if source.revision().is_none() => {
-                return Some(Hold::Source(format!("GitRepository {} has no verified snapshot yet", spec.source)));
-            }
-            Some(_) => {}
-        }
-        spec.depends_on.iter().find_map(|on| self.unready_dependency(spec, on)).map(Hold::Dependency)
-    }
-
-    /// Why a dependency is not ready. Where both take from one source, it must be ready at its newest revision, as in Flux.
-    fn unready_dependency(&self, spec: &Kustomization, on: &ResourceName) -> Option<String> {
-        let why = |what: &str| Some(format!("dependency '{on}' {what}"));
-        let Some(other) = self.kustomizations.get(on) else { return why("is not declared") };
-        let Some(other_spec) = &other.spec else { return why("is not declared, or cannot be followed") };
-        if !self.is_ready(&resource(on)) {
-            return why("is not ready");
-        }
-        if other_spec.source == spec.source {
-            let applied = self.records.get(&resource(on)).and_then(|record| record.status.get("lastAppliedRevision"));
-            let newest = self.sources.get(&spec.source).and_then(|source| source.revision()).map(ToString::to_string);
-            if applied.and_then(|revision| revision.as_str()) != newest.as_deref() {
-                return why("is not ready at the newest revision");
-            }
-        }
-        None
-    }
-
     pub(super) fn tick_kustomizations(&mut self, now: Moment) {
         let due = |state: &KustomizationState| state.wake().is_some_and(|wake| wake <= now);
         let names: Vec<_> =
@@ -393,14 +272,21 @@ impl Drive {
     }
 
     pub(super) fn reported(&mut self, name: &ResourceName, reported: Reported) {
+        let vanishing = matches!(reported, Reported::Vanishing(_));
         let Some(state) = self.kustomizations.get_mut(name) else { return };
         let (mut report, last) = match reported {
             Reported::Run(report) => (report, false),
-            Reported::Final(report) => (report, true),
+            Reported::Final(report) | Reported::Vanishing(report) => (report, true),
         };
         state.inventory = std::mem::take(&mut report.inventory);
         state.versions = std::mem::take(&mut report.versions);
         self.shared.claims.borrow_mut().have(name, state.inventory.keys());
+        if vanishing {
+            if let Some(declared) = self.declared.get(&resource(name)).cloned() {
+                self.drop_finalizer(&declared);
+            }
+            return self.kustomization_vanished(name);
+        }
         let broken = state.wanted.as_ref().is_some_and(|wanted| !wanted.broken.is_empty());
         let failed = report.error.is_some() || !report.failures.is_empty() || (broken && !last);
         let transient = report.is_transient();
@@ -416,154 +302,5 @@ impl Drive {
                 (false, false) => cycle::Event::Applied { wait: waits },
             },
         );
-    }
-
-    /// Holds the watches' word on an object, or on all of a Kustomization's, against what was left; asks for a repair.
-    pub(super) fn look_for_drift(&mut self, name: &ResourceName, object: Option<&ObjectId>) {
-        let now = self.clock.now();
-        let Some(state) = self.kustomizations.get(name) else { return };
-        // While a run plans or applies, what is seen waits for its answer.
-        if matches!(state.cycle.stage(), Some(cycle::Stage::Building | cycle::Stage::Applying)) || state.spec.is_none()
-        {
-            return;
-        }
-        let drifted = match object {
-            Some(id) => self.is_suspect(state, id),
-            None => state.inventory.keys().any(|id| self.is_suspect(state, id)),
-        };
-        if !drifted {
-            return;
-        }
-        let Some(state) = self.kustomizations.get_mut(name) else { return };
-        if state.drift.last.is_some_and(|last| now.saturating_sub(last) > CALM) {
-            state.drift.repairs = 0;
-        }
-        // The first repair is made at once. One that is undone again and again becomes slower: two who each believe to
-        // be right must not keep the API server busy.
-        let truce = match (state.drift.last, state.drift.repairs) {
-            (Some(last), repairs @ 3..) => (last + backoff(repairs - 3, LONGEST_TRUCE, 1.0)).saturating_sub(now),
-            _ => Duration::ZERO,
-        };
-        if truce > Duration::ZERO {
-            state.drift.due = Some(now + truce);
-            return;
-        }
-        state.drift.last = Some(now);
-        state.drift.repairs += 1;
-        self.admit(name, Cause::Drift);
-    }
-
-    fn is_suspect(&self, state: &KustomizationState, id: &ObjectId) -> bool {
-        let Some(entry) = state.inventory.get(id) else { return false };
-        let ours = state.versions.get(id).copied().unwrap_or(0);
-        match self.shared.live.borrow().look(id) {
-            Look::Seen(sighting) => {
-                let same = entry.fingerprint.as_ref().is_some_and(|left| left.metadata == sighting.metadata);
-                !same && sighting.version >= ours
-            }
-            Look::NotSeen(version) => version >= ours,
-            Look::Blind(_) => false,
-        }
-    }
-
-    /// Deals with the objects of a deleted Kustomization, as its deletion policy says.
-    fn finalize(&mut self, name: &ResourceName) {
-        let Some(state) = self.kustomizations.get_mut(name) else { return };
-        let spec = state.spec.clone();
-        let policy = spec.as_ref().map_or(DeletionPolicy::Orphan, |spec| spec.deletion_policy);
-        let prune = match policy {
-            DeletionPolicy::MirrorPrune => spec.as_ref().is_some_and(|spec| spec.prune),
-            DeletionPolicy::Delete | DeletionPolicy::WaitForTermination => true,
-            DeletionPolicy::Orphan => false,
-        };
-        let Some(spec) = spec.filter(|_| prune && !state.suspended) else {
-            // Its objects stay; it is only forgotten who put them there.
-            state.inventory.clear();
-            return self.step(name, cycle::Event::Finalized { done: true });
-        };
-        let key = BuildKey {
-            revision: wickie_model::Revision::new(None, wickie_model::Oid::from_bytes([0; 20])),
-            spec: Digest::of(b""),
-            source: Digest::of(b""),
-        };
-        let nothing = Wanted { key, desired: BTreeMap::new(), broken: Vec::new(), held_back: Vec::new() };
-        let job = Job {
-            shared: self.shared.clone(),
-            kustomization: spec,
-            source: None,
-            wanted: Rc::new(nothing),
-            manifests: None,
-            policy: Policy {
-                prune: true,
-                prune_limit: None,
-                // Whoever deletes the Kustomization has said so.
-                prune_approved: true,
-                complete: true,
-                force: false,
-                mode: Mode::Enforce,
-            },
-            inventory: std::mem::take(&mut state.inventory),
-            versions: std::mem::take(&mut state.versions),
-        };
-        let owner = name.clone();
-        self.answer(async move { Event::Reported(owner, Box::new(Reported::Final(job.run().await))) });
-    }
-
-    /// A deleted Kustomization is done with.
-    fn remove(&mut self, name: &ResourceName) {
-        let resource = resource(name);
-        self.kustomizations.remove(name);
-        self.shared.claims.borrow_mut().want(name, []);
-        self.shared.claims.borrow_mut().have(name, []);
-        self.records.remove(&resource);
-        self.batch.gone.push(resource.clone());
-        if let Some(declared) = self.declared.remove(&resource).filter(|declared| declared.origin == Origin::Cluster) {
-            self.drop_finalizer(&declared);
-        }
-        self.watch_live();
-    }
-
-    fn rest(&mut self, name: &ResourceName, hold: &Hold) {
-        if let Some(state) = self.kustomizations.get_mut(name) {
-            state.settled = true;
-            state.wake = None;
-        }
-        let (why, message, stalled) = match hold {
-            // Flux leaves the conditions of a suspended object as they are.
-            Hold::Suspended => return self.answer_waiters(&resource(name)),
-            Hold::Source(message) => (reason::ARTIFACT_FAILED, message.clone(), false),
-            Hold::Dependency(message) => (reason::DEPENDENCY_NOT_READY, message.clone(), false),
-            Hold::Invalid(message) => (reason::INVALID_SPEC, message.clone(), true),
-        };
-        let resource = resource(name);
-        let before = self.records.get(&resource).map(|record| record.status.clone());
-        let now = Timestamp::now();
-        self.set_status(&resource, |conditions, _, generation| {
-            conditions.set(condition_type::READY, ConditionStatus::False, why, message.clone(), generation, now);
-            conditions.remove(condition_type::RECONCILING);
-            if stalled {
-                conditions.set(condition_type::STALLED, ConditionStatus::True, why, message.clone(), generation, now);
-            }
-        });
-        if self.records.get(&resource).map(|record| &record.status) != before.as_ref() {
-            let severity = match hold {
-                // Flux reports a dependency that is waited for as information.
-                Hold::Dependency(_) => wickie_model::Severity::Info,
-                _ => wickie_model::Severity::Error,
-            };
-            self.say(&resource, super::records::Say { severity, reason: why, message, revision: None });
-        }
-        self.answer_waiters(&resource);
-    }
-
-    /// Whoever waits for this one may run now.
-    fn wake_dependents(&mut self, name: &ResourceName) {
-        let waiting = |state: &KustomizationState| {
-            matches!(&state.cycle, cycle::State::Held(Hold::Dependency(_)))
-                && state.spec.as_ref().is_some_and(|spec| spec.depends_on.contains(name))
-        };
-        let dependents: Vec<_> =
-            self.kustomizations.iter().filter(|(_, state)| waiting(state)).map(|(name, _)| name.clone()).collect();
-        dependents.iter().for_each(|name| self.admit(name, Cause::Dependency));
     }
 }

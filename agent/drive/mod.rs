@@ -155,11 +155,12 @@ async fn run_here(settings: Settings) -> Result<(), DriveError> {
     if let Some(path) = aside {
         tracing::error!(set_aside = %path.display(), "the store was damaged: it lies aside, and is built again from Git and the cluster");
     }
-    let cluster = Cluster::new(settings.connection.client().await?);
+    let (client, server) = settings.connection.client().await?;
+    let cluster = Cluster::new(client);
     let (events, inbox) = mpsc::channel(QUEUE);
     let (commands, orders) = mpsc::channel(16);
     let _socket = serve::serve(&settings.data_dir, store.clone(), commands, Timestamp::now())?;
-    let mut drive = Drive::new(settings, store, cluster, events).await?;
+    let mut drive = Drive::new(settings, store, cluster, server, events).await?;
     drive.start();
     drive.turn(inbox, orders).await
 }
@@ -169,6 +170,7 @@ impl Drive {
         settings: Settings,
         store: Store,
         cluster: Cluster,
+        server: String,
         events: mpsc::Sender<Event>,
     ) -> Result<Self, DriveError> {
         let records = store.records().await?;
@@ -205,7 +207,7 @@ impl Drive {
                 .collect(),
             providers: BTreeMap::new(),
             reporter,
-            reachable: records::Reachable::default(),
+            reachable: records::Reachable::new(server),
             waiters: Vec::new(),
             statuses: records::Statuses::default(),
             batch: Batch::default(),

@@ -25,17 +25,23 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const STATUS_INVENTORY: usize = 5_000;
 
 /// Whether the API server answers.
-#[derive(Default)]
-pub(super) struct Reachable(Option<ClusterLive>);
+pub(super) struct Reachable {
+    server: String,
+    live: Option<ClusterLive>,
+}
 
 impl Reachable {
+    pub(super) fn new(server: String) -> Self {
+        Self { server, live: None }
+    }
+
     pub(super) fn note(&mut self, seen: &Seen, gvk: &Gvk) {
         let (reachable, why) = match seen {
             Seen::Blind(error) if error.class == Class::Unreachable => (false, Some(error.to_string())),
             // A refused list is an answer, too.
             _ => (true, None),
         };
-        let since = match &self.0 {
+        let since = match &self.live {
             Some(before) if before.reachable == reachable => before.since,
             before => {
                 match (reachable, before.is_some()) {
@@ -48,11 +54,11 @@ impl Reachable {
                 Timestamp::now()
             }
         };
-        self.0 = Some(ClusterLive { server: String::new(), reachable, since, why });
+        self.live = Some(ClusterLive { server: self.server.clone(), reachable, since, why });
     }
 
     pub(super) fn live(&self) -> Option<ClusterLive> {
-        self.0.clone()
+        self.live.clone()
     }
 }
 

@@ -29,7 +29,7 @@ use crate::cluster::{ApiError, Class, Cluster, FieldConflict};
 use crate::config::Kustomization;
 use crate::config::git::GitSource;
 use crate::render::{self, Built, RenderError};
-use crate::source::{Git, SourceError};
+use crate::source::{FileEntry, FileMode, Git, Snapshot, SourceError};
 use crate::store::{Batch, Changes, InventoryChange, Store, StoreError};
 
 /// What every run shares.
@@ -101,15 +101,27 @@ pub(super) async fn build(
     expected: &BuildKey,
 ) -> Result<(Rc<Wanted>, Rc<BTreeMap<ObjectId, Manifest>>), RunError> {
     let snapshot = shared.git.load(source).await?.ok_or_else(|| RunError::NoSnapshot(source.name.clone()))?;
-    let mut files = render::Files::new();
-    for entry in snapshot.files(&kustomization.path).await?.unwrap_or_default() {
-        let bytes = snapshot.read(entry.oid).await?;
-        files.insert(entry.path, bytes);
-    }
-    let Built { manifests, broken, held_back } = render::build(kustomization, &files)?;
+    let below = snapshot.files(&kustomization.path).await?.unwrap_or_default();
+    let kustomize = render::takes_kustomize(kustomization, below.iter().map(|entry| entry.path.as_str()));
+    let Built { manifests, broken, held_back } = if kustomize {
+        let all = snapshot.files("").await?.unwrap_or_default();
+        render::build_kustomize(kustomization, &read(&snapshot, all).await?)?
+    } else {
+        render::build_plain(kustomization, &read(&snapshot, below).await?)?
+    };
     let desired = manifests.iter().map(|(id, manifest)| (id.clone(), desired(manifest))).collect();
     let key = BuildKey { revision: snapshot.revision().clone(), ..expected.clone() };
     Ok((Rc::new(Wanted { key, desired, broken, held_back }), Rc::new(manifests)))
+}
+
+/// Reads files of a snapshot. Links are no files: what they lead to stands for itself.
+async fn read(snapshot: &Snapshot, entries: Vec<FileEntry>) -> Result<render::Files, SourceError> {
+    let mut files = render::Files::new();
+    for entry in entries.into_iter().filter(|entry| entry.mode != FileMode::Symlink) {
+        let bytes = snapshot.read(entry.oid).await?;
+        files.insert(entry.path, bytes);
+    }
+    Ok(files)
 }
 
 /// What a plan needs to know of a manifest. Source of the marks: Flux, "Controlling the apply behavior of resources".

@@ -81,6 +81,16 @@ impl SourceState {
         self.suspended || (self.asked_once && matches!(self.stage, Stage::Idle | Stage::Unusable))
     }
 
+    /// Whether it is not known yet what it has to offer.
+    pub(super) fn is_starting(&self) -> bool {
+        let busy = match self.stage {
+            Stage::Preparing | Stage::Loading => self.spec.is_none() || self.revision.is_none(),
+            Stage::Idle | Stage::Polling => self.revision.is_none() && !self.suspended,
+            Stage::Unusable => false,
+        };
+        busy && !self.asked_once
+    }
+
     pub(super) fn revision(&self) -> Option<&Revision> {
         self.revision.as_ref()
     }
@@ -164,6 +174,7 @@ impl Drive {
                 format!("its Secrets cannot be read: {why}"),
                 false,
             );
+            self.ask_followers(name, Cause::Spec);
         }
     }
 
@@ -223,6 +234,9 @@ impl Drive {
     pub(super) fn ask_source(&mut self, name: &ResourceName) {
         let now = self.clock.now();
         if let Some(state) = self.sources.get_mut(name) {
+            if let Some(spec) = &state.spec {
+                self.shared.git.ask_at_once(&spec.source);
+            }
             match state.stage {
                 Stage::Idle | Stage::Unusable => state.due = now,
                 _ => state.again = true,
@@ -275,6 +289,10 @@ impl Drive {
                         state.stage = Stage::Unusable;
                     }
                 }
+                if self.sources.get(name).is_some_and(|state| state.revision.is_none()) {
+                    // Who waited for its first answer is told that there is none.
+                    self.ask_followers(name, Cause::Spec);
+                }
             }
         }
         self.answer_waiters(&resource(name));
@@ -324,6 +342,7 @@ impl Drive {
             }
         });
         if let Some(snapshot) = new {
+            self.collect();
             let by = snapshot.signer().map_or("not signed".to_owned(), |signer| format!("signed: {signer}"));
             let message = format!("stored artifact for revision '{revision}' ({by})");
             self.say(
@@ -342,6 +361,19 @@ impl Drive {
         } else if recovered {
             self.ask_followers(name, Cause::Dependency);
         }
+    }
+
+    /// Clears away what no snapshot needs any more.
+    fn collect(&self) {
+        let git = self.shared.git.clone();
+        tokio::task::spawn_local(async move {
+            if let Err(error) = git.collect().await {
+                tracing::warn!(
+                    error = chain(&error),
+                    "old Git objects could not be cleared away; it is tried again with the next snapshot"
+                );
+            }
+        });
     }
 
     /// Says once that a source fails, and why. What was accepted before stays enforced.

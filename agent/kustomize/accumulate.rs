@@ -204,7 +204,10 @@ impl<'f> Target<'f> {
             let problem = "this folder is a Kustomization; name it under resources, or make it kind: Component";
             return Err(self.kustomization.fault(&entry.field, problem));
         }
-        component.gather(gathered)
+        let mut gathered = component.gather(gathered)?;
+        let all = std::mem::take(&mut gathered.resources);
+        insert_all(&mut gathered.resources, all)?;
+        Ok(gathered)
     }
 
     fn below(&self, loader: Loader<'f>, path: &str) -> Result<Target<'f>, Error> {
@@ -287,6 +290,10 @@ impl<'f> Target<'f> {
             if self.trail.is_some() {
                 let origin = planned.origin.or_else(|| self.built_in_origin(planned.step.action.transformer()));
                 for resource in &mut gathered.resources {
+                    // kustomize writes the annotations anew to note the change: nothing else shares their values then.
+                    if let Some(annotations) = resource.node.at_mut(&["metadata", "annotations"]) {
+                        annotations.unshare();
+                    }
                     match (&mut resource.memory.origin, &origin) {
                         (Some(_), Some(origin)) => resource.memory.transformations.push(origin.clone()),
                         (none, origin) => none.clone_from(origin),

@@ -12,6 +12,7 @@ use crate::id::Id;
 use crate::metadata::{self, ORIGIN, TRANSFORMATIONS};
 use crate::order::Legacy;
 use crate::resource::Resource;
+use crate::resources;
 use crate::schema::Schema;
 use crate::transform::{Action, names, vars};
 use crate::yaml::{self, Map, Node};
@@ -111,6 +112,8 @@ pub(crate) fn finish(mut target: Target<'_>, options: &Options) -> Result<Vec<Ob
     names::apply(&mut resources, &config.tables().name_reference).map_err(fault(""))?;
     vars::apply(&mut resources, &vars, &config.tables().var_reference).map_err(fault("vars"))?;
     resources.retain(|resource| resource.annotation(LOCAL).is_none_or(|value| value == "false"));
+    let gathered = std::mem::take(&mut resources);
+    resources::insert_all(&mut resources, gathered)?;
     let legacy = match (&own.sort, options.order) {
         (Some(sort), _) => sort.legacy.clone(),
         (None, Order::Legacy) => Some(Legacy::default()),

@@ -70,8 +70,8 @@ fn member(map: &mut Map, part: &str, rest: &[String], make: Make, set: Setter<'_
         Make::Nothing => None,
         _ if !rest.is_empty() => Some(Node::Map(Map::new())),
         Make::Map => Some(Node::Map(Map::new())),
-        Make::Text => Some(Node::Scalar(Scalar { tag: Tag::Str, quoted: false, text: "".into() })),
-        Make::Int => Some(Node::Scalar(Scalar { tag: Tag::Int, quoted: false, text: "".into() })),
+        Make::Text => Some(Node::Scalar(Scalar::new(Tag::Str, ""))),
+        Make::Int => Some(Node::Scalar(Scalar::new(Tag::Int, ""))),
     };
     if let Some(created) = created
         && map.get(name).is_none_or(Node::is_null)
@@ -117,8 +117,8 @@ pub(crate) fn set_text(node: &mut Node, text: &str) -> Result<(), String> {
 pub(crate) fn set_tagged(node: &mut Node, tag: Tag, text: &str) -> Result<(), String> {
     match node {
         Node::Scalar(scalar) => {
-            scalar.tag = tag;
-            scalar.text = text.into();
+            scalar.assign(&Scalar::new(tag, text));
+            scalar.keep_quotes();
             Ok(())
         }
         other => Err(format!("expected a scalar, found {}", other.kind_word())),
@@ -136,14 +136,24 @@ pub(crate) fn retext(node: &mut Node, text: &str) -> Result<(), String> {
     }
 }
 
-/// Writes a text member of a mapping; null stays null.
-pub(crate) fn set_member(node: &mut Node, key: &str, text: &str) -> Result<(), String> {
+/// Writes a text member of a mapping; null stays null. A new one is a place of the shared value `shared`; true if so.
+pub(crate) fn set_member(node: &mut Node, key: &str, text: &str, shared: u32) -> Result<bool, String> {
     match node {
-        Node::Map(map) => {
-            map.insert(key, Node::text(text));
-            Ok(())
-        }
-        other if other.is_null() => Ok(()),
+        Node::Map(map) => match map.get_mut(key) {
+            Some(Node::Scalar(scalar)) => {
+                scalar.assign(&Scalar::text(text));
+                Ok(false)
+            }
+            Some(other) => {
+                *other = Node::text(text);
+                Ok(false)
+            }
+            None => {
+                map.push(key, Node::Scalar(Scalar { shared, ..Scalar::text(text) }));
+                Ok(true)
+            }
+        },
+        other if other.is_null() => Ok(false),
         other => Err(format!("expected a mapping, found {}", other.kind_word())),
     }
 }

@@ -80,7 +80,7 @@ pub(crate) fn generate(
         }
     }
     if options.immutable {
-        root.push("immutable", Node::Scalar(Scalar { tag: Tag::Bool, quoted: false, text: "true".into() }));
+        root.push("immutable", Node::Scalar(Scalar::new(Tag::Bool, "true")));
     }
     let source = Source { file: file.into(), document: 0, line: 0 };
     let mut resource = Resource::new(Node::Map(root), source);
@@ -227,6 +227,9 @@ pub(crate) fn absorb(list: &mut Vec<Resource>, mut resource: Resource) -> Result
             take_over(&mut resource, &list[at]);
             if behavior == Behavior::Merge {
                 merge_data(&mut resource, &list[at]);
+            }
+            if !resource.id().is_same(&list[at].id()) {
+                return Err(format!("{id} was {} before, which is of another kind", list[at].id()));
             }
             list[at] = resource;
             Ok(())

@@ -105,6 +105,7 @@ impl fmt::Display for Gvk {
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.namespace.as_str() {
+            _ if self.name.is_empty() => write!(f, "{}", self.gvk),
             "" => write!(f, "{} {}", self.gvk, self.name),
             namespace => write!(f, "{} {namespace}/{}", self.gvk, self.name),
         }

@@ -6,7 +6,7 @@
 
 use crate::fieldspec::split_path;
 use crate::select::Pattern;
-use crate::yaml::{Map, Node, Scalar, Tag};
+use crate::yaml::{self, Dialect, Map, Node, Scalar, Tag};
 
 /// Splits at dots; brackets that hold a `=` stay, others only protect their dots.
 pub(crate) fn split(path: &str) -> Vec<String> {
@@ -260,15 +260,27 @@ fn member(
         map.push(name, create.made(rest.first()));
     }
     match map.get_mut(name) {
+        Some(Node::Scalar(scalar)) if !rest.is_empty() => embedded(scalar, rest, create),
         Some(field) => visit(field, rest, create, set),
         None => Ok(0),
+    }
+}
+
+/// A path that leads on into text: kyaml looks whether it leads to something there, and changes a copy.
+fn embedded(scalar: &Scalar, rest: &[String], create: Create) -> Result<usize, String> {
+    let mut trees =
+        yaml::trees("text", scalar.text.as_bytes(), Dialect::Kustomize).map_err(|error| error.to_string())?;
+    match trees.first_mut() {
+        Some(tree) => visit(&mut tree.root, rest, create, &mut |_| Ok(())),
+        None if scalar.text.is_empty() => Err("expected a mapping, found nothing".to_owned()),
+        None => Ok(usize::from(create != Create::No)),
     }
 }
 
 /// A scalar as YAML shows it: text that would read as something else stands in quotes.
 fn shown(node: &Node) -> String {
     match node {
-        Node::Scalar(Scalar { tag: Tag::Str, quoted, text }) => {
+        Node::Scalar(Scalar { tag: Tag::Str, quoted, text, .. }) => {
             let quoted = *quoted || Scalar::plain(text.as_ref()).tag != Tag::Str;
             if quoted { format!("\"{text}\"") } else { text.as_ref().to_owned() }
         }

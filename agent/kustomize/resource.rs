@@ -2,12 +2,13 @@
 //!
 //! kustomize keeps this memory in annotations of the object itself and removes them at the end. Here it is a struct; a
 //! patch that throws away all annotations throws away the memory too, as it does there
-//! ([`Resource::forget_if_annotations_vanished`]).
+//! ([`Resource::patched`]).
 
 use crate::error::Source;
 use crate::id::{Gvk, Id};
 use crate::metadata::Origin;
 use crate::yaml::{Map, Node, Scalar, Tag};
+use std::collections::BTreeMap;
 
 /// An object with its history.
 #[derive(Debug, Clone)]
@@ -16,6 +17,8 @@ pub(crate) struct Resource {
     pub(crate) memory: Memory,
     /// Where it was read.
     pub(crate) source: Source,
+    /// How many numbers of shared values were given out.
+    shared_numbers: u32,
 }
 
 /// What later steps must know about earlier ones.
@@ -33,6 +36,8 @@ pub(crate) struct Memory {
     /// For patches: whether they may rename or retype their target.
     pub(crate) may_rename: bool,
     pub(crate) may_change_kind: bool,
+    /// Values that stand in several places of the object, by their number.
+    pub(crate) shared: BTreeMap<u32, Scalar>,
     pub(crate) origin: Option<Origin>,
     pub(crate) transformations: Vec<Origin>,
 }
@@ -60,7 +65,7 @@ const MARKER: &str = "internal.config.kubernetes.io/previousNames";
 impl Resource {
     /// An object as it was read.
     pub(crate) fn new(node: Node, source: Source) -> Resource {
-        Resource { node, memory: Memory::default(), source }
+        Resource { node, memory: Memory::default(), source, shared_numbers: 0 }
     }
 
     /// Its present name.
@@ -169,27 +174,58 @@ impl Resource {
         self.node.at(&["metadata", "annotations", key])?.as_text()
     }
 
-    /// Runs a patch with a stand-in for the memory among the annotations; when the patch removed it, the memory goes.
-    pub(crate) fn forget_if_annotations_vanished(
-        &mut self,
-        patch: impl FnOnce(&mut Resource) -> Result<(), String>,
-    ) -> Result<(), String> {
-        if self.memory.previous.is_empty() && !self.memory.needs_hash {
-            return patch(self);
+    /// Runs a patch with a stand-in for the memory among the annotations, and says whether it is still there. kustomize
+    /// keeps that memory in annotations, so a patch that throws them away throws it away.
+    pub(crate) fn patched(&mut self, patch: impl FnOnce(&mut Resource) -> Result<(), String>) -> Result<bool, String> {
+        let memory = &self.memory;
+        if memory.previous.is_empty() && !memory.needs_hash && memory.origin.is_none() {
+            return patch(self).map(|()| true);
         }
         if let Some(annotations) = self.metadata().and_then(|metadata| metadata.map_at("annotations")) {
             annotations.insert(MARKER, Node::text(""));
         }
         patch(self)?;
         if self.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         let annotations = self.node.at_mut(&["metadata", "annotations"]).and_then(Node::as_map_mut);
-        if annotations.is_none_or(|annotations| annotations.remove(MARKER).is_none()) {
-            self.memory = Memory { origin: self.memory.origin.take(), ..Memory::default() };
-        }
+        let kept = annotations.is_some_and(|annotations| annotations.remove(MARKER).is_some());
         self.drop_empty_annotations();
-        Ok(())
+        Ok(kept)
+    }
+
+    /// A number for a value that may come to stand in several places.
+    pub(crate) fn next_shared(&mut self) -> u32 {
+        self.shared_numbers += 1;
+        self.shared_numbers
+    }
+
+    /// Remembers that the value of this number stands in several places.
+    pub(crate) fn share(&mut self, shared: u32, text: &str) {
+        self.memory.shared.insert(shared, Scalar::text(text));
+    }
+
+    /// After a change: where one place of a shared value differs now, all places follow.
+    pub(crate) fn sync_shared(&mut self) {
+        if self.memory.shared.is_empty() {
+            return;
+        }
+        let mut changed: BTreeMap<u32, Scalar> = BTreeMap::new();
+        let known = &self.memory.shared;
+        self.node.scalars(&mut |scalar| {
+            if known.get(&scalar.shared).is_some_and(|value| value != scalar) {
+                changed.insert(scalar.shared, scalar.clone());
+            }
+        });
+        if changed.is_empty() {
+            return;
+        }
+        self.node.scalars_mut(&mut |scalar| {
+            if let Some(value) = changed.get(&scalar.shared) {
+                scalar.assign(value);
+            }
+        });
+        self.memory.shared.append(&mut changed);
     }
 
     fn drop_empty_annotations(&mut self) {
@@ -206,6 +242,9 @@ fn set_plain(map: &mut Map, key: &str, text: &str) {
     match map.get_mut(key) {
         Some(Node::Scalar(scalar)) if scalar.tag != Tag::Null => scalar.retext(text),
         Some(other) => *other = Node::Scalar(Scalar::plain(text)),
-        None => map.push(key, Node::text(text)),
+        None => {
+            let quoted = Scalar::plain(text).tag != Tag::Str;
+            map.push(key, Node::Scalar(Scalar { quoted, untagged: true, ..Scalar::text(text) }));
+        }
     }
 }

@@ -93,7 +93,7 @@ fn is_nothing(node: &Node) -> bool {
 }
 
 /// An object needs a kind and, unless it is a list, a name.
-fn check(node: &Node) -> Result<(), String> {
+pub(crate) fn check(node: &Node) -> Result<(), String> {
     if node.as_map().is_none() {
         return Err(format!(
             "a Kubernetes object is a mapping with apiVersion, kind and metadata; this is {}",

@@ -45,6 +45,8 @@ pub struct Pace {
 pub enum Hold {
     /// Somebody suspended it.
     Suspended,
+    /// Its source is being loaded, or asked for the first time: there is nothing to say yet.
+    Starting,
     /// Its source has nothing to offer; the text says why.
     Source(String),
     /// A dependency is not ready; the text names it.

@@ -48,8 +48,6 @@ pub(super) fn finish(document: &mut Value, kustomization: &Kustomization) {
     metadata.remove("creationTimestamp");
     if cluster_wide {
         metadata.remove("namespace");
-    } else if let Some(namespace) = &kustomization.target_namespace {
-        metadata.insert("namespace".to_owned(), namespace.clone().into());
     }
     add_texts(metadata, "annotations", kustomization.annotations.iter());
     add_texts(metadata, "labels", kustomization.labels.iter());

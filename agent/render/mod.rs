@@ -1,11 +1,13 @@
 //! From the files of a verified snapshot to the objects that shall be in the cluster.
 //!
 //! ```text
-//! files ─► documents ─► manifests ─► marked as ours (owner labels, namespace, common metadata)
+//!          ┌─► plain: every YAML file below the path ─┐
+//! files ───┤                                          ├─► finished: owner labels, common metadata ─► manifests
+//!          └─► kustomize build, substitution ─────────┘
 //! ```
 //!
-//! Without a kustomization.yaml every YAML file below the path is taken, as Flux does. One that cannot be read does
-//! not stop the others: what it would have held is unknown, so nothing is pruned while it stands ([`Built::complete`]).
+//! Plain manifests are read one by one. One that cannot be read does not stop the others: what it would have held is
+//! unknown, so nothing is pruned while it stands ([`Built::complete`]). A kustomize build is one whole: it fails or not.
 
 mod finish;
 mod scope;
@@ -14,7 +16,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde_json::Value;
-use wickie_kustomize::yaml;
+use wickie_kustomize::{FluxOverlay, yaml};
 use wickie_model::{Manifest, ObjectId};
 
 use crate::config::Kustomization;
@@ -51,11 +53,17 @@ pub enum RenderError {
     /// There is no such folder in the snapshot.
     #[error("the path {0:?} is not in the snapshot; check spec.path, or whether the folder was moved")]
     NoPath(String),
-    /// It takes a kustomize build.
-    #[error(
-        "{0} asks for a kustomize build, which this version does not do: render it in the pipeline, and commit the result"
-    )]
-    NeedsKustomize(String),
+    /// The kustomize build fails.
+    #[error("kustomize build failed: {0}")]
+    Kustomize(wickie_kustomize::Error),
+    /// A variable cannot be put in.
+    #[error("substitution in {object} failed: {why}")]
+    Substitute {
+        /// The object.
+        object: String,
+        /// What is wrong.
+        why: wickie_kustomize::SubstituteError,
+    },
 }
 
 impl Built {
@@ -68,13 +76,42 @@ impl Built {
 /// The names that make a folder a kustomization. Source: kustomize, `konfig.RecognizedKustomizationFileNames`.
 const KUSTOMIZATION_FILES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 
-/// Builds the objects of a Kustomization from the files below its path.
-pub fn build(kustomization: &Kustomization, files: &Files) -> Result<Built, RenderError> {
+/// Whether the files below the path take a kustomize build. It may look at files anywhere in the snapshot.
+pub fn takes_kustomize<'a>(kustomization: &Kustomization, mut files: impl Iterator<Item = &'a str>) -> bool {
+    kustomization.overlay != FluxOverlay::default()
+        || kustomization.substitution.is_some()
+        || files.any(|file| KUSTOMIZATION_FILES.contains(&file_name(file)))
+}
+
+/// Builds the objects of a Kustomization by kustomize, from all files of the snapshot.
+pub fn build_kustomize(kustomization: &Kustomization, files: &Files) -> Result<Built, RenderError> {
+    let mut all = wickie_kustomize::Files::new();
+    for (path, bytes) in files {
+        all.insert(path.clone(), bytes.as_ref());
+    }
+    let mut built = Built::default();
+    let mut origins = BTreeMap::new();
+    let objects = wickie_kustomize::build_flux(&all, &kustomization.path, &kustomization.overlay);
+    for mut object in objects.map_err(RenderError::Kustomize)? {
+        substitute(kustomization, &mut object)?;
+        let origin = object.source.to_string();
+        add(&mut built, &mut origins, kustomization, object.value, &origin);
+    }
+    Ok(built)
+}
+
+fn substitute(kustomization: &Kustomization, object: &mut wickie_kustomize::Object) -> Result<(), RenderError> {
+    let Some(substitution) = &kustomization.substitution else { return Ok(()) };
+    match substitution.object(object) {
+        Ok(_) => Ok(()),
+        Err(why) => Err(RenderError::Substitute { object: object.source.to_string(), why }),
+    }
+}
+
+/// Builds the objects of a Kustomization from the plain manifests below its path.
+pub fn build_plain(kustomization: &Kustomization, files: &Files) -> Result<Built, RenderError> {
     if files.is_empty() {
         return Err(RenderError::NoPath(kustomization.path.clone()));
-    }
-    if let Some(file) = files.keys().find(|file| KUSTOMIZATION_FILES.contains(&file_name(file))) {
-        return Err(RenderError::NeedsKustomize(file.clone()));
     }
     let mut built = Built::default();
     let mut origins: BTreeMap<ObjectId, String> = BTreeMap::new();
@@ -86,7 +123,10 @@ pub fn build(kustomization: &Kustomization, files: &Files) -> Result<Built, Rend
                     add(&mut built, &mut origins, kustomization, document.value, &origin);
                 }
             }
-            Err(error) => built.broken.push(Broken { file: file.clone(), why: error.to_string() }),
+            Err(error) => {
+                let place = format!("{}:{}:{}", error.file, error.line, error.column);
+                built.broken.push(Broken { file: place, why: error.fault.to_string() });
+            }
         }
     }
     Ok(built)

@@ -20,7 +20,7 @@ fn files(entries: &[(&str, &str)]) -> Files {
 }
 
 fn built(entries: &[(&str, &str)]) -> Built {
-    build(&kustomization(json!({})), &files(entries)).unwrap()
+    build_plain(&kustomization(json!({})), &files(entries)).unwrap()
 }
 
 fn names(built: &Built) -> Vec<String> {
@@ -61,17 +61,34 @@ fn an_object_that_stands_twice_is_named_with_both_places() {
 
 #[test]
 fn objects_are_marked_as_their_owner_s() {
-    let owner = kustomization(
-        json!({"targetNamespace": "till", "commonMetadata": {"labels": {"a": "b"}, "annotations": {"c": "d"}}}),
-    );
+    let owner = kustomization(json!({"commonMetadata": {"labels": {"a": "b"}, "annotations": {"c": "d"}}}));
     let role = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: r, namespace: lost}\n";
-    let built = build(&owner, &files(&[("a.yaml", &map("a")), ("r.yaml", role)])).unwrap();
-    assert_eq!(names(&built), ["ConfigMap/till/a", "ClusterRole/r"]);
+    let built = build_plain(&owner, &files(&[("a.yaml", &map("a")), ("r.yaml", role)])).unwrap();
+    assert_eq!(names(&built), ["ConfigMap/shop/a", "ClusterRole/r"]);
     for manifest in built.manifests.values() {
         assert_eq!(manifest.label(OWNER_NAME), Some("shop"));
         assert_eq!(manifest.label(OWNER_NAMESPACE), Some("flux-system"));
         assert_eq!((manifest.label("a"), manifest.annotation("c")), (Some("b"), Some("d")));
     }
+}
+
+#[test]
+fn an_overlay_is_built_from_the_whole_snapshot() {
+    let owner = kustomization(json!({
+        "path": "clusters/oslo", "targetNamespace": "till", "namePrefix": "oslo-",
+        "postBuild": {"substitute": {"city": "Oslo"}}
+    }));
+    let value = format!("{}data: {{city: \"${{city}}\"}}\n", map("a"));
+    let all = files(&[
+        ("base/kustomization.yaml", "resources: [a.yaml]\n"),
+        ("base/a.yaml", &value),
+        ("clusters/oslo/kustomization.yaml", "resources: [../../base]\n"),
+        ("clusters/bergen/broken.yaml", "a: [\n"),
+    ]);
+    assert!(takes_kustomize(&owner, all.keys().map(String::as_str)));
+    let built = build_kustomize(&owner, &all).unwrap();
+    assert_eq!(names(&built), ["ConfigMap/till/oslo-a"]);
+    assert_eq!(built.manifests.values().next().unwrap().body()["data"]["city"], "Oslo");
 }
 
 #[test]
@@ -97,7 +114,8 @@ fn what_must_not_be_applied_is_refused_with_the_way_out() {
 #[test]
 fn what_cannot_be_built_says_why() {
     let owner = kustomization(json!({"path": "clusters/oslo"}));
-    assert_eq!(build(&owner, &Files::new()).unwrap_err(), RenderError::NoPath("clusters/oslo".into()));
-    let overlay = files(&[("clusters/oslo/kustomization.yaml", "resources: []")]);
-    assert!(matches!(build(&owner, &overlay), Err(RenderError::NeedsKustomize(_))));
+    assert_eq!(build_plain(&owner, &Files::new()).unwrap_err(), RenderError::NoPath("clusters/oslo".into()));
+    let overlay = files(&[("clusters/oslo/kustomization.yaml", "resources: [gone.yaml]\n")]);
+    let error = build_kustomize(&owner, &overlay).unwrap_err().to_string();
+    assert!(error.contains("gone.yaml") && error.contains("clusters/oslo/kustomization.yaml"), "{error}");
 }

@@ -6,8 +6,7 @@
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use jiff::Timestamp;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, LOCATION};
 use reqwest::{Response, StatusCode};
 use sha2::Sha256;
 use wickie_model::Event;
@@ -15,6 +14,7 @@ use wickie_model::Event;
 use super::wire::{self, EVENT_ID_HEADER};
 use super::{CONTROLLER, Endpoint};
 use crate::chain::chain;
+use crate::retry_after::retry_after;
 
 /// What came back.
 #[derive(Debug, PartialEq, Eq)]
@@ -88,7 +88,7 @@ async fn answer(endpoint: &Endpoint, response: Response) -> Answer {
         );
         return Answer::Later { why, after: None };
     }
-    let after = retry_after(response.headers(), Timestamp::now());
+    let after = retry_after(response.headers()).map(|wait| wait.min(LONGEST_RETRY_AFTER));
     let excerpt = excerpt(endpoint, response).await;
     let why = if excerpt.is_empty() { status.to_string() } else { format!("{status}: {excerpt}") };
     if speaks_of_the_event(status) { Answer::Refused(why) } else { Answer::Later { why, after } }
@@ -108,19 +108,6 @@ fn speaks_of_the_event(status: StatusCode) -> bool {
             | StatusCode::UNPROCESSABLE_ENTITY
             | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
     )
-}
-
-/// Seconds, or a date. Source: RFC 9110, section 10.2.3.
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match text.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-            at.duration_since(now).try_into().unwrap_or(Duration::ZERO)
-        }
-    };
-    Some(wait.min(LONGEST_RETRY_AFTER))
 }
 
 /// The beginning of an answer on one line, with everything secret that it may repeat blotted out.
@@ -146,7 +133,16 @@ fn words(error: reqwest::Error) -> String {
     if error.is_timeout() {
         return "no answer in time".to_owned();
     }
-    chain(&error.without_url())
+    let error = error.without_url();
+    if !error.is_connect() {
+        return chain(&error);
+    }
+    // The layers in between say "client error" and the like; the innermost knows.
+    let mut innermost: &dyn std::error::Error = &error;
+    while let Some(cause) = innermost.source() {
+        innermost = cause;
+    }
+    format!("cannot connect: {innermost}")
 }
 
 #[cfg(test)]
@@ -157,21 +153,6 @@ mod tests {
     fn the_signature_is_the_one_of_rfc_4231() {
         let signed = signature(b"Jefe", b"what do ya want for nothing?");
         assert_eq!(signed, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
-    }
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date_and_has_an_end() {
-        let now: Timestamp = "2026-03-01T04:05:06Z".parse().unwrap();
-        for (text, seconds) in [
-            ("7", Some(7)),
-            ("86400", Some(3600)),
-            ("Sun, 01 Mar 2026 04:05:36 GMT", Some(30)),
-            ("Sun, 01 Mar 2026 04:00:00 GMT", Some(0)),
-            ("soon", None),
-        ] {
-            let headers = HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]);
-            assert_eq!(retry_after(&headers, now), seconds.map(Duration::from_secs), "{text}");
-        }
     }
 
     #[test]

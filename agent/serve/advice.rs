@@ -11,9 +11,9 @@ pub(super) fn next_step(kind: ResourceKind, name: &ResourceName, reason: &str, s
         return Some(format!("wickie resume {named}"));
     }
     let step = match (kind, reason) {
-        (ResourceKind::GitRepository, reason::GIT_OPERATION_FAILED) => format!(
-            "What was accepted last stays enforced. Check the network and spec.url, then: wickie reconcile {named}"
-        ),
+        (ResourceKind::GitRepository, reason::GIT_OPERATION_FAILED) => {
+            format!("Check the network and spec.url, then: wickie reconcile {named}")
+        }
         (ResourceKind::GitRepository, reason::AUTHENTICATION_FAILED) => {
             format!("Check the Secret that spec.secretRef names, then: wickie reconcile {named}")
         }
@@ -47,7 +47,7 @@ pub(super) fn look_at(object: &ObjectId) -> String {
 }
 
 /// How the command line names an object: `shop`, `source/fleet`, `-n apps shop`.
-fn named(kind: ResourceKind, name: &ResourceName) -> String {
+pub(crate) fn named(kind: ResourceKind, name: &ResourceName) -> String {
     let prefix = match kind {
         ResourceKind::Kustomization => String::new(),
         ResourceKind::GitRepository => "source/".to_owned(),

@@ -206,18 +206,12 @@ impl Agent {
 /// `?a=b&c=d` for the fields of a flat value.
 fn query_string(query: &impl Serialize) -> Result<String, AgentError> {
     let value = serde_json::to_value(query).map_err(AgentError::Question)?;
-    let mut url = String::new();
+    let mut pairs = url::form_urlencoded::Serializer::for_suffix(String::from("?"), 1);
     for (key, value) in value.as_object().into_iter().flatten() {
-        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        url.push(if url.is_empty() { '?' } else { '&' });
-        url.push_str(key);
-        url.push('=');
-        for byte in value.bytes() {
-            match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => url.push(char::from(byte)),
-                _ => url.push_str(&format!("%{byte:02X}")),
-            }
-        }
+        match value.as_str() {
+            Some(text) => pairs.append_pair(key, text),
+            None => pairs.append_pair(key, &value.to_string()),
+        };
     }
-    Ok(url)
+    Ok(pairs.finish())
 }

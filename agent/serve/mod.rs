@@ -15,6 +15,7 @@ mod control;
 mod live;
 pub mod view;
 
+pub(crate) use advice::named;
 pub use client::{Agent, AgentError, Control};
 pub use command::{Asked, Command, Outcome, Refused};
 pub use control::{ServeError, Server, serve};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use wickie_model::reason;
-use wickie_trust::{Refusal, SignersError, WentBack};
+use wickie_model::{Oid, reason};
+use wickie_trust::{Refusal, Signer, SignersError, WentBack};
 
 use super::object::ObjectError;
 use super::transport::TransportError;
@@ -27,9 +27,9 @@ pub enum SourceError {
     #[error("signature verification failed: the {object} {refusal}")]
     Refused { object: String, refusal: Refusal },
     #[error(
-        "signature verification failed: the tag {offered:?} holds a tag object named {named:?}, signed for that name and not for this one"
+        "signature verification failed: the tag {offered:?} on commit {commit} holds a tag object named {named:?}, which {signer} signed for that name and not for this one"
     )]
-    OtherTag { offered: String, named: String },
+    OtherTag { offered: String, commit: Oid, named: String, signer: Signer },
     #[error(
         "cannot verify a tag's signature where spec.ref names no tag; name a tag or semver, or set verify.mode to HEAD"
     )]

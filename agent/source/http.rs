@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use reqwest::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
+    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION,
 };
 use reqwest::{Client, Method, Response, StatusCode};
 use rustls::pki_types::CertificateDer;
@@ -24,6 +24,7 @@ use super::protocol::Hello;
 use super::transport::TransportError;
 use super::wire::{WireError, said};
 use crate::config::git::{Credentials, GitSource, Limits};
+use crate::retry_after::retry_after;
 
 const GIT_PROTOCOL: HeaderName = HeaderName::from_static("git-protocol");
 const ADVERTISEMENT: &str = "application/x-git-upload-pack-advertisement";
@@ -194,7 +195,7 @@ impl HttpTransport {
                 retry_after: None,
             });
         }
-        let retry_after = retry_after(&response);
+        let retry_after = retry_after(response.headers());
         let plain = content_type.is_some_and(|found| found.as_bytes().starts_with(b"text/plain"));
         let said = match (plain, self.body(response).chunk().await) {
             (true, Ok(Some(chunk))) => said(&chunk),
@@ -263,18 +264,6 @@ fn redirected(base: &Url, response: &Response) -> Result<Url, WireError> {
     target.set_query(None);
     target.set_fragment(None);
     Ok(target)
-}
-
-/// Seconds, or a date (RFC 9110, section 10.2.3); a date is judged by the server's own clock, not by ours.
-fn retry_after(response: &Response) -> Option<Duration> {
-    let header = |name: HeaderName| response.headers().get(name).and_then(|value| value.to_str().ok());
-    let after = header(RETRY_AFTER)?;
-    if let Ok(seconds) = after.trim().parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = |text: &str| jiff::fmt::rfc2822::parse(text).ok().map(|zoned| zoned.timestamp());
-    let seconds = date(after)?.as_second() - date(header(reqwest::header::DATE)?)?.as_second();
-    u64::try_from(seconds).ok().map(Duration::from_secs)
 }
 
 fn gzip(bytes: &[u8]) -> Result<Bytes, WireError> {

@@ -54,7 +54,7 @@ pub(crate) fn head(
     if let Some(verify) = &source.verify {
         let signers = signers(verify)?;
         if verify.mode.tag() {
-            by.push(format!("tag by {}", tag_signer(&signers, offer, tag, adopted)?));
+            by.push(format!("tag by {}", tag_signer(&signers, offer, commit, tag, adopted)?));
         }
         if verify.mode.head() {
             let object = format!("commit {}", commit.oid);
@@ -82,16 +82,25 @@ pub(crate) fn signers(verify: &Verify) -> Result<Signers, SourceError> {
 
 /// Who signed the tag. The tag object must be signed for the very name it is offered under: an old, validly signed tag
 /// under a new name would move history back.
-fn tag_signer(signers: &Signers, offer: &Offer, tag: Option<&Tag>, adopted: Timestamp) -> Result<Signer, SourceError> {
+fn tag_signer(
+    signers: &Signers,
+    offer: &Offer,
+    commit: &Commit,
+    tag: Option<&Tag>,
+    adopted: Timestamp,
+) -> Result<Signer, SourceError> {
     let name = offer.tag_name.as_ref().ok_or(SourceError::VerifyWithoutTag)?;
-    let object = format!("tag {name}");
+    let object = format!("tag {name} on commit {}", commit.oid);
     let Some(tag) = tag else {
         return Err(SourceError::Refused { object, refusal: wickie_trust::Refusal::Unsigned });
     };
     let believed = signer(signers, &tag.signed, object, tag.tagged.unwrap_or(Timestamp::UNIX_EPOCH), adopted)?;
     match tag.name == *name {
         true => Ok(believed),
-        false => Err(SourceError::OtherTag { offered: name.clone(), named: tag.name.clone() }),
+        false => {
+            let (offered, named) = (name.clone(), tag.name.clone());
+            Err(SourceError::OtherTag { offered, commit: commit.oid, named, signer: believed })
+        }
     }
 }
 

@@ -1,4 +1,14 @@
 //! The agent on real parts: one binary, so that all cases share one control plane.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking, also in its helpers")]
+
+mod cluster_input;
+mod first_words;
+mod frugal;
+mod heard;
 mod main_job;
+mod neighbours;
 mod node;
+mod objects;
+mod reports;
+mod trust;

@@ -80,3 +80,12 @@ pub(crate) fn tail(log: &str) -> String {
     let lines: Vec<_> = log.lines().rev().take(15).collect();
     lines.into_iter().rev().collect::<Vec<_>>().join("\n")
 }
+
+/// Waits until the Kustomization `apps` is ready at `commit` of main.
+pub(crate) async fn applied(agent: &Agent, commit: &str) -> serde_json::Value {
+    status_becomes(agent, &format!("{commit} is applied"), |status| {
+        let apps = kustomization(status, "apps");
+        apps["appliedRevision"] == format!("main@sha1:{commit}") && apps["ready"]["status"] == "True"
+    })
+    .await
+}

@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -61,7 +62,8 @@ impl Child {
             .append(true)
             .open(log)
             .with_context(|| format!("write {}", log.display()))?;
-        guard.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        // A group of its own: Ctrl-C at the terminal is this process's to answer, and the guard lives to see how it does.
+        guard.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).process_group(0);
         let mut guard = guard.spawn().context("start sh")?;
         let mut line = String::new();
         BufReader::new(guard.stdout.take().expect("stdout is piped")).read_line(&mut line)?;
@@ -169,9 +171,9 @@ impl Sweeper {
     pub(crate) fn of(folder: &Path) -> Result<Self> {
         const SWEEP: &str = r#"read -r _; sleep 1; rm -rf "$1/etcd"; [ -e "$1/keep" ] || rm -rf "$1""#;
         let args: [OsString; 4] = ["-c".into(), SWEEP.into(), "sweep".into(), folder.into()];
-        let shell =
-            Command::new("sh").args(args).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        shell.map(Self).context("start sh")
+        let mut shell = Command::new("sh");
+        shell.args(args).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        shell.spawn().map(Self).context("start sh")
     }
 }
 

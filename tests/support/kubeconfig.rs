@@ -50,8 +50,17 @@ pub(crate) fn write(file: &Path, text: &str) -> Result<()> {
 /// # Errors
 /// When the file is none.
 pub async fn client(file: &Path) -> Result<kube::Client> {
+    client_in(file, None).await
+}
+
+/// [`client`] for another context than the file's own choice.
+///
+/// # Errors
+/// When the file is none, or has no such context.
+pub async fn client_in(file: &Path, context: Option<&str>) -> Result<kube::Client> {
     let kubeconfig = kube::config::Kubeconfig::read_from(file)?;
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default()).await?;
+    let options = kube::config::KubeConfigOptions { context: context.map(str::to_owned), ..Default::default() };
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?;
     Ok(kube::Client::try_from(config)?)
 }
 

@@ -58,4 +58,4 @@ pub use relay::{Relay, RelayOptions};
 pub use repo::Repo;
 pub use scratch::Scratch;
 pub use signer::{PgpKey, Signer, SshKey};
-pub use wait::eventually;
+pub use wait::{eventually, within};

@@ -116,24 +116,10 @@ pub const KUSTOMIZE_CONTROLLER: Part = Part {
 /// # Errors
 /// When it is nowhere and cannot be built. The message names the ways to get it.
 pub fn find(part: &Part) -> Result<PathBuf> {
-    let mut passed_over = String::new();
-    let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(|folder| Path::new(&folder).join(part.program));
-    for found in assets.filter(|file| file.is_file()).into_iter().chain(need::program(part.program)) {
-        let version = version(&found);
-        if part.versions.iter().any(|fits| version.contains(fits)) {
-            return Ok(found);
-        }
-        passed_over.push_str(&format!(
-            "\n  ({} was passed over: it says {version:?}, wanted is {:?})",
-            found.display(),
-            part.versions
-        ));
-    }
-    let folder = cache()?.join(format!("{}-{}", part.folder, key(part)?));
-    let file = folder.join(part.program);
-    if file.is_file() {
-        return Ok(file);
-    }
+    let passed_over = match look(part)? {
+        Looked::Here(file) => return Ok(file),
+        Looked::Nowhere { passed_over } => passed_over,
+    };
     let Some(go) = need::program("go") else {
         bail!(
             "{program} is needed and is not here. Three ways to get it:\n  \
@@ -144,8 +130,48 @@ pub fn find(part: &Part) -> Result<PathBuf> {
             takes = part.takes,
         )
     };
-    build(part, &go, &folder)?;
+    let file = cached(part)?;
+    build(part, &go, file.parent().context("a cached program lies in a folder")?)?;
     Ok(file)
+}
+
+/// Whether [`find`] would have nothing to build.
+///
+/// # Errors
+/// When there is no place for a cache.
+pub fn is_here(part: &Part) -> Result<bool> {
+    Ok(matches!(look(part)?, Looked::Here(_)))
+}
+
+enum Looked {
+    Here(PathBuf),
+    /// With a line for each that is of another version.
+    Nowhere {
+        passed_over: String,
+    },
+}
+
+fn look(part: &Part) -> Result<Looked> {
+    let mut passed_over = String::new();
+    let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(|folder| Path::new(&folder).join(part.program));
+    for found in assets.filter(|file| file.is_file()).into_iter().chain(need::program(part.program)) {
+        let version = version(&found);
+        if part.versions.iter().any(|fits| version.contains(fits)) {
+            return Ok(Looked::Here(found));
+        }
+        passed_over.push_str(&format!(
+            "\n  ({} was passed over: it says {version:?}, wanted is {:?})",
+            found.display(),
+            part.versions
+        ));
+    }
+    let file = cached(part)?;
+    Ok(if file.is_file() { Looked::Here(file) } else { Looked::Nowhere { passed_over } })
+}
+
+/// Where it lies once it is built.
+fn cached(part: &Part) -> Result<PathBuf> {
+    Ok(cache()?.join(format!("{}-{}", part.folder, key(part)?)).join(part.program))
 }
 
 /// Where built programs are kept.

@@ -22,7 +22,33 @@ use std::time::{Duration, Instant};
 ///
 /// # Panics
 /// When the time is over, naming what was waited for and what was seen last.
-pub async fn eventually<T, E, F, Fut>(what: &str, timeout: Duration, mut probe: F) -> T
+pub async fn eventually<T, E, F, Fut>(what: &str, timeout: Duration, probe: F) -> T
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+    E: Display,
+{
+    match within(timeout, probe).await {
+        Ok(value) => value,
+        Err(missed) => panic!("waited {:.1?} for: {what}\n{missed}", missed.waited),
+    }
+}
+
+/// What was seen in place of what was waited for.
+#[derive(Debug, thiserror::Error)]
+#[error("last seen ({tries} probes): {last}")]
+pub struct Missed {
+    /// How long was waited.
+    pub waited: Duration,
+    tries: u32,
+    last: String,
+}
+
+/// Probes as [`eventually`] does, for who goes on when the time is over.
+///
+/// # Errors
+/// When the time is over, with what was seen last.
+pub async fn within<T, E, F, Fut>(timeout: Duration, mut probe: F) -> Result<T, Missed>
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<T, E>>,
@@ -36,13 +62,15 @@ where
         tries += 1;
         let left = timeout.saturating_sub(start.elapsed());
         match tokio::time::timeout(left, probe()).await {
-            Ok(Ok(value)) => return value,
+            Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => last = format!("{error:#}"),
             Err(_) if tries > 1 => last = format!("{last} (the last probe did not answer)"),
             Err(_) => {}
         }
         let waited = start.elapsed();
-        assert!(waited < timeout, "waited {waited:.1?} for: {what}\nlast seen ({tries} probes): {last}");
+        if waited >= timeout {
+            return Err(Missed { waited, tries, last });
+        }
         tokio::time::sleep(pause).await;
         pause = (pause * 3 / 2).min(Duration::from_millis(400));
     }

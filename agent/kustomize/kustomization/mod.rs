@@ -121,7 +121,7 @@ impl Kustomization {
     /// Reads a kustomization from its bytes; `name` is the last part of its path.
     fn parse(file: &str, name: &str, bytes: &[u8], strict: bool) -> Result<Kustomization, Error> {
         let document = Document { file, bytes, strict };
-        let trees = yaml::trees(file, bytes, Dialect::Kubernetes)?;
+        let trees = yaml::trees(file, bytes, Dialect::KustomizationFile)?;
         let Some(tree) = trees.first() else {
             return Ok(Kustomization {
                 is_empty: true,

@@ -52,8 +52,7 @@ pub(crate) fn apply(node: &mut Node, operations: &[Operation]) -> Result<(), Str
     if !document.is_object() {
         return Err(format!("the patch leaves {} where an object was", word(&document)));
     }
-    floats(&mut document);
-    *node = convert::from_value(&document);
+    *node = convert::from_value_by_floats(&document);
     Ok(())
 }
 
@@ -187,25 +186,6 @@ fn equal(a: &Value, b: &Value) -> bool {
 
 fn same_members(a: &Map<String, Value>, b: &Map<String, Value>) -> bool {
     a.len() == b.len() && a.iter().all(|(key, value)| b.get(key).is_some_and(|other| equal(value, other)))
-}
-
-/// Passes every number through a float.
-#[allow(clippy::cast_precision_loss)] // the loss is the rule
-fn floats(value: &mut Value) {
-    match value {
-        Value::Number(number) => {
-            const EXACT: u64 = 1 << 53;
-            let beyond = number.as_i64().map_or_else(|| number.as_u64().is_some(), |n| n.unsigned_abs() > EXACT);
-            if let (true, Some(float)) = (beyond && !number.is_f64(), number.as_f64())
-                && let Some(rounded) = crate::yaml::number_to_json(float)
-            {
-                *value = rounded;
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(floats),
-        Value::Object(members) => members.values_mut().for_each(floats),
-        _ => {}
-    }
 }
 
 fn word(value: &Value) -> &'static str {

@@ -132,15 +132,20 @@ impl Walk<'_> {
         let old = std::mem::take(map);
         for (key, value) in old {
             let theirs = patch.iter_mut().find(|(name, _)| *name == key).and_then(|(_, value)| value.take());
-            let quoted = matches!(&value, Node::Scalar(scalar) if scalar.quoted);
+            let place = match &value {
+                Node::Scalar(scalar) => Some((scalar.quoted, scalar.shared)),
+                _ => None,
+            };
             let absent = theirs.is_none();
             let side = theirs.map_or(Side::Absent, Side::Value);
             let inner = shape.and_then(|shape| self.schema.field(shape, &key));
             match self.node(Some(value), side, inner).map_err(|cause| within(&key, cause))? {
                 Some(node) if node.is_null() && !absent => {}
                 Some(mut node) => {
-                    if let Node::Scalar(scalar) = &mut node {
-                        scalar.quoted = quoted;
+                    if let (Node::Scalar(scalar), Some(place)) = (&mut node, place) {
+                        (scalar.quoted, scalar.shared) = place;
+                        scalar.keep_quotes();
+                        scalar.settle();
                     }
                     map.push(key, node);
                 }

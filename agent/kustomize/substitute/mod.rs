@@ -2,7 +2,8 @@
 //!
 //! An object is printed as YAML, the text is expanded, and the result is read back as kubectl reads it
 //! (`SubstituteVariables` in fluxcd/pkg/kustomize, `fluxcd/pkg/envsubst`). So the value `true` for an unquoted `${flag}`
-//! becomes a boolean, and a value may hold a whole YAML flow list.
+//! becomes a boolean, and a value may hold a whole YAML flow list. Flux passes numbers through floats here and loses the
+//! last digits of integers beyond 2^53; they are kept.
 //!
 //! ```text
 //! object --to_yaml--> text --parse, expand--> text --documents--> object

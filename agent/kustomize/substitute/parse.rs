@@ -130,9 +130,12 @@ impl Scanner<'_> {
         let name = self.name()?;
         let mut after = self.rest().chars().skip(1);
         let (operator, words) = match self.peek() {
-            Some(':') if matches!(after.next(), Some('=' | '-' | '?' | '+')) => self.default(2)?,
-            Some('=') => self.default(1)?,
-            Some(':') => self.substring()?,
+            Some(mark @ (':' | '=')) => match (mark, after.next()) {
+                ('=', _) => self.default(1)?,
+                (_, Some('=' | '-' | '?' | '+')) => self.default(2)?,
+                (_, Some(other)) if !other.is_ascii() => return Err(self.fault("a position is a number")),
+                _ => self.substring()?,
+            },
             Some(',' | '^') => {
                 (self.take(Escapes::None, false, |c, place| matches!(c, ',' | '^') && place < 3), Vec::new())
             }

@@ -22,11 +22,18 @@ pub(super) fn set_everywhere(
 ) -> Result<(), String> {
     for resource in resources {
         for (key, text) in members {
+            let shared = resource.next_shared();
+            let mut places = 0;
             for spec in specs {
                 fieldspec::apply(&mut resource.node, spec, Make::Map, &mut |node| {
-                    fieldspec::set_member(node, key, text)
+                    places += usize::from(fieldspec::set_member(node, key, text, shared)?);
+                    Ok(())
                 })
                 .map_err(|cause| of_object(resource, &cause))?;
+            }
+            resource.sync_shared();
+            if places > 1 {
+                resource.share(shared, text);
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::of_object;
 use crate::id::Id;
 use crate::patch;
-use crate::resource::Resource;
+use crate::resource::{Memory, Resource};
 use crate::resources::{self, insert_all};
 use crate::schema::Schema;
 use crate::select::{Matcher, Selector};
@@ -60,7 +60,14 @@ impl Patch {
                     if *tracks_names {
                         resource.store_name();
                     }
-                    patch::json::apply(&mut resource.node, operations).map_err(|cause| of_object(resource, &cause))?;
+                    let kept = resource
+                        .patched(|resource| patch::json::apply(&mut resource.node, operations))
+                        .map_err(|cause| of_object(resource, &cause))?;
+                    resource.memory.shared.clear();
+                    if !kept {
+                        // kustomize puts back what it needs itself, but not where the object came from.
+                        (resource.memory.origin, resource.memory.transformations) = (None, Vec::new());
+                    }
                     let annotations = resource.meta_texts("annotations");
                     resource.set_meta_texts("annotations", annotations);
                 }
@@ -116,8 +123,8 @@ fn merge(resource: &mut Resource, patch: &Resource, schema: &Schema) -> Result<(
         resource.store_name();
     }
     let source = resource.source.clone();
-    resource
-        .forget_if_annotations_vanished(|resource| {
+    let kept = resource
+        .patched(|resource| {
             let node = std::mem::replace(&mut resource.node, crate::yaml::Node::null());
             if let Some(merged) = patch::merge(node, patch.node.clone(), schema)? {
                 resource.node = merged;
@@ -125,6 +132,12 @@ fn merge(resource: &mut Resource, patch: &Resource, schema: &Schema) -> Result<(
             Ok(())
         })
         .map_err(|cause| format!("{id} ({source}): {cause}"))?;
+    resource.sync_shared();
+    if !kept {
+        // These two are no annotations in kustomize either.
+        let Memory { shared, vars, .. } = std::mem::take(&mut resource.memory);
+        resource.memory = Memory { shared, vars, ..Memory::default() };
+    }
     if resource.is_empty() {
         return Ok(());
     }

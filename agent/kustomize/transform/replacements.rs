@@ -63,7 +63,9 @@ fn source_value(resources: &[Resource], source: &SourceSelector) -> Result<Node,
     let Some(value) = value else {
         return Err(of_object(resource, &format!("source: there is no field {field_path}, or it is empty")));
     };
-    cut(value, source.options.as_ref())
+    let mut value = cut(value, source.options.as_ref())?;
+    value.unshare();
+    Ok(value)
 }
 
 /// The part of a text between delimiters.
@@ -108,6 +110,7 @@ fn write(resources: &mut [Resource], value: &Node, target: &ReplacementTarget) -
         for path in paths {
             into_field(&mut resource.node, path, value, target.options.as_ref())
                 .map_err(|cause| of_object(resource, &format!("targets: {path}: {cause}")))?;
+            resource.sync_shared();
         }
     }
     Ok(())
@@ -138,42 +141,27 @@ fn into_field(node: &mut Node, path: &str, value: &Node, options: Option<&FieldO
 
 /// Overwrites a field, or one part of its text.
 fn put(field: &mut Node, value: &Node, options: Option<&FieldOptions>) -> Result<(), String> {
-    let mut value = value.clone();
+    let mut text = value.as_text().unwrap_or_default().to_owned();
     if let Some(options) = options.filter(|options| !options.delimiter.is_empty()) {
-        let Node::Scalar(scalar) = field else {
-            return Err("only a scalar can be cut by a delimiter".to_owned());
-        };
-        let new = if value.is_null() { "" } else { value.as_text().unwrap_or_default() };
+        let Node::Scalar(scalar) = field else { return Err("only a scalar can be cut by a delimiter".to_owned()) };
+        let new = if value.is_null() { "" } else { &text };
         let mut parts: Vec<&str> = scalar.text.split(options.delimiter.as_str()).collect();
         match usize::try_from(options.index) {
             Err(_) => parts.insert(0, new),
             Ok(index) if index < parts.len() => parts[index] = new,
             Ok(_) => parts.push(new),
         }
-        let joined = parts.join(&options.delimiter);
-        if let Node::Scalar(value) = &mut value {
-            value.text = joined.into();
-        }
+        text = parts.join(&options.delimiter);
     }
     match field {
         Node::Scalar(scalar) => {
-            overwrite(scalar, value.as_text().unwrap_or_default());
+            scalar.overwrite(&text);
             Ok(())
         }
         other => {
-            *other = value;
+            *other = value.clone();
             Ok(())
         }
-    }
-}
-
-/// Only the text changes; a field that was just made takes the type of the text.
-fn overwrite(scalar: &mut yaml::Scalar, text: &str) {
-    let is_new = scalar.tag == yaml::Tag::Null && scalar.text.is_empty() && !scalar.quoted;
-    if is_new {
-        scalar.retext(text);
-    } else {
-        scalar.text = text.into();
     }
 }
 
@@ -196,7 +184,7 @@ fn into_embedded(node: &mut Node, parts: &[String], value: &Node, create: Create
     };
     let count = path::visit(&mut tree.root, &parts[outer..], create, &mut |field| match (field, value) {
         (Node::Scalar(field), value) => {
-            overwrite(field, value.as_text().unwrap_or_default());
+            field.overwrite(value.as_text().unwrap_or_default());
             Ok(())
         }
         (field, value) => {

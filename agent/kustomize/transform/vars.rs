@@ -102,7 +102,8 @@ fn in_scalar(scalar: &mut Scalar, values: &BTreeMap<&str, Value>) {
         Value::Bool(value) => (Tag::Bool, value.to_string()),
         Value::Collection => return,
     };
-    *scalar = Scalar { tag, quoted: false, text: text.into() };
+    scalar.quoted = false;
+    scalar.assign(&Scalar::new(tag, text));
 }
 
 /// Expands `$(NAME)`; `$$` is a dollar sign. A text that is one variable and nothing else takes its type.
@@ -154,8 +155,7 @@ fn push(out: &mut String, name: &str, value: &Value) {
     match value {
         Value::Text(text) => out.push_str(text),
         Value::Int(value) => out.push_str(&value.to_string()),
-        // Go's %v writes an exponent only outside this range.
-        Value::Float(value) if *value == 0.0 || (1e-4..1e21).contains(&value.abs()) => out.push_str(&value.to_string()),
+        // As Go's %v writes it.
         Value::Float(value) => out.push_str(&general(*value)),
         Value::Bool(value) => out.push_str(&value.to_string()),
         Value::Collection => {

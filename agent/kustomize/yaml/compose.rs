@@ -43,6 +43,8 @@ struct Composer<'t, 'w> {
     dialect: Dialect,
     budget: Budget,
     document: usize,
+    /// How many collections are open.
+    depth: usize,
     anchors: HashMap<usize, (Node, Weight)>,
     path: String,
     watcher: Option<Watcher<'w>>,
@@ -78,6 +80,7 @@ pub(crate) fn watched(
         dialect,
         budget: BUDGET,
         document: 0,
+        depth: 0,
         anchors: HashMap::new(),
         path: String::new(),
         watcher,
@@ -134,15 +137,21 @@ impl<'t> Composer<'t, '_> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let tag = tag.as_deref().and_then(written_tag);
+                // The parser shows a missing value as `~`; kustomize tells the two apart.
+                let text = if span.is_empty() && text == "~" { "".into() } else { text };
                 let scalar = self.scalar(&text, style, tag.as_deref(), span.start)?;
                 Ok(self.anchored(anchor, Node::Scalar(scalar)))
             }
             Event::SequenceStart(_, anchor, _) => {
+                self.depth += 1;
                 let items = self.sequence()?;
+                self.depth -= 1;
                 Ok(self.anchored(anchor, Node::Seq(items)))
             }
             Event::MappingStart(_, anchor, _) => {
+                self.depth += 1;
                 let map = self.mapping()?;
+                self.depth -= 1;
                 Ok(self.anchored(anchor, Node::Map(map)))
             }
             Event::Alias(anchor) => self.alias(anchor, span.start),
@@ -197,7 +206,7 @@ impl<'t> Composer<'t, '_> {
                 }
             }
         };
-        Ok(Scalar { tag, quoted: style != ScalarStyle::Plain, text: normal(tag, text, self.dialect) })
+        Ok(Scalar { quoted: style != ScalarStyle::Plain, ..Scalar::new(tag, normal(tag, text, self.dialect)) })
     }
 
     fn sequence(&mut self) -> Result<Vec<Node>, YamlError> {
@@ -266,7 +275,11 @@ impl<'t> Composer<'t, '_> {
         {
             return Ok(None);
         }
-        match self.node(event, Span::empty(at))? {
+        // Keys are not told to the watcher: they have the path of their mapping.
+        let watcher = self.watcher.take();
+        let node = self.node(event, Span::empty(at));
+        self.watcher = watcher;
+        match node? {
             Node::Scalar(Scalar { tag: Tag::Str, text, .. }) => Ok(Some(text)),
             Node::Scalar(scalar) => {
                 self.key_text(&scalar).map(Some).ok_or_else(|| self.fault(at, Fault::Key(scalar.text.into())))
@@ -278,8 +291,10 @@ impl<'t> Composer<'t, '_> {
     /// kubectl turns numbers and booleans in key position into text (`convertToJSONableObject` in sigs.k8s.io/yaml);
     /// kustomize does so at the top of a document only, and fails on them below.
     fn key_text(&self, scalar: &Scalar) -> Option<Box<str>> {
-        if self.dialect == Dialect::Kustomize {
-            return None;
+        match self.dialect {
+            Dialect::Kubernetes => {}
+            Dialect::KustomizationFile => return None,
+            Dialect::Kustomize => return (self.depth == 1).then(|| scalar.text.clone()),
         }
         match resolve(&scalar.text, self.dialect) {
             Resolved::Bool(value) => Some(value.to_string().into()),
@@ -328,7 +343,7 @@ fn written_tag(tag: &granit_parser::Tag) -> Option<String> {
 /// YAML 1.1 booleans are kept in the one spelling that every reader shares.
 fn normal(tag: Tag, text: &str, dialect: Dialect) -> Box<str> {
     match (tag, dialect) {
-        (Tag::Bool, Dialect::Kubernetes) => match resolve(text, dialect) {
+        (Tag::Bool, Dialect::Kubernetes | Dialect::KustomizationFile) => match resolve(text, dialect) {
             Resolved::Bool(true) => "true".into(),
             _ => "false".into(),
         },

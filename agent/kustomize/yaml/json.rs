@@ -61,7 +61,7 @@ pub(crate) fn from_value(value: &Value) -> Node {
         },
         Value::String(text) => {
             let quoted = super::scalar::plain_tag(text) != Tag::Str;
-            Node::Scalar(Scalar { tag: Tag::Str, quoted, text: text.as_str().into() })
+            Node::Scalar(Scalar { quoted, ..Scalar::text(text.as_str()) })
         }
         Value::Array(items) => Node::Seq(items.iter().map(from_value).collect()),
         Value::Object(members) => {
@@ -70,6 +70,23 @@ pub(crate) fn from_value(value: &Value) -> Node {
     }
 }
 
+/// The same where every number passes through a float, as it does for an object that a JSON patch touched: the text of
+/// 12345678 is then `1.2345678e+07`, and digits beyond 2^53 are lost.
+pub(crate) fn from_value_by_floats(value: &Value) -> Node {
+    match value {
+        Value::Number(number) => {
+            let text = number.as_f64().map_or_else(|| number.to_string(), number::general);
+            plain(super::scalar::plain_tag(&text), text)
+        }
+        Value::Array(items) => Node::Seq(items.iter().map(from_value_by_floats).collect()),
+        Value::Object(members) => {
+            let members = members.iter().map(|(key, value)| (key.as_str().into(), from_value_by_floats(value)));
+            Node::Map(members.collect())
+        }
+        other => from_value(other),
+    }
+}
+
 fn plain(tag: Tag, text: String) -> Node {
-    Node::Scalar(Scalar { tag, quoted: false, text: text.into() })
+    Node::Scalar(Scalar::new(tag, text))
 }

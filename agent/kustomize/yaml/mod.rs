@@ -13,7 +13,7 @@ pub(crate) mod error;
 pub(crate) mod json;
 pub(crate) mod node;
 mod number;
-pub(crate) use number::{general, shortest_single, to_json as number_to_json};
+pub(crate) use number::{general, shortest_single};
 mod print;
 mod scalar;
 mod timestamp;

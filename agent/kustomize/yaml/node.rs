@@ -22,6 +22,11 @@ pub(crate) struct Scalar {
     /// Whether it stood in quotes or in a block. kustomize carries this over to some of the values it writes there,
     /// and then it decides whether `12` is text or a number.
     pub(crate) quoted: bool,
+    /// Whether the type follows the text: kustomize writes some values without a type.
+    pub(crate) untagged: bool,
+    /// Places of one object that hold one value: kustomize writes a label into metadata, selector and template as one
+    /// node, so that a later change of one changes all. Nought for a value of its own.
+    pub(crate) shared: u32,
     /// The text after unquoting.
     pub(crate) text: Box<str>,
 }
@@ -57,24 +62,59 @@ pub(crate) struct Map {
 }
 
 impl Scalar {
+    /// A scalar of a known type.
+    pub(crate) fn new(tag: Tag, text: impl Into<Box<str>>) -> Scalar {
+        Scalar { tag, quoted: false, untagged: false, shared: 0, text: text.into() }
+    }
+
     /// Text that is text, whatever it looks like.
     pub(crate) fn text(text: impl Into<Box<str>>) -> Scalar {
-        Scalar { tag: Tag::Str, quoted: false, text: text.into() }
+        Scalar::new(Tag::Str, text)
     }
 
-    /// Text as it would be read from a file without quotes.
+    /// Text as it would be read from a file without quotes; whatever is written over it is read the same way.
     pub(crate) fn plain(text: impl Into<Box<str>>) -> Scalar {
         let text = text.into();
-        Scalar { tag: super::scalar::plain_tag(&text), quoted: false, text }
+        Scalar { untagged: true, ..Scalar::new(super::scalar::plain_tag(&text), text) }
     }
-}
 
-impl Scalar {
     /// Overwrites the text and lets the new text say what it is, unless the old one stood in quotes. This is how
     /// kustomize sets names and images.
     pub(crate) fn retext(&mut self, text: &str) {
         self.tag = if self.quoted { Tag::Str } else { super::scalar::plain_tag(text) };
+        self.untagged = true;
         self.text = text.into();
+    }
+
+    /// Overwrites the text alone: a number stays one, whatever the text now says.
+    pub(crate) fn overwrite(&mut self, text: &str) {
+        if self.untagged {
+            self.retext(text);
+        } else {
+            self.text = text.into();
+        }
+    }
+
+    /// Makes text of a value that was written over one in quotes: the quotes stay, and the type is read from the result.
+    pub(crate) fn keep_quotes(&mut self) {
+        if self.quoted && super::scalar::plain_tag(&self.text) == self.tag {
+            self.tag = Tag::Str;
+        }
+    }
+
+    /// Makes text of a value that was written without a type and looks like something else. A strategic merge does so
+    /// to every member it passes.
+    pub(crate) fn settle(&mut self) {
+        if self.untagged && !self.quoted && self.tag != Tag::Str {
+            (self.quoted, self.tag) = (true, Tag::Str);
+        }
+    }
+
+    /// Takes over what another says, in its own place.
+    pub(crate) fn assign(&mut self, other: &Scalar) {
+        self.tag = other.tag;
+        self.untagged = other.untagged;
+        self.text.clone_from(&other.text);
     }
 }
 
@@ -91,7 +131,7 @@ impl Node {
 
     /// An explicit null.
     pub(crate) fn null() -> Node {
-        Node::Scalar(Scalar { tag: Tag::Null, quoted: false, text: "null".into() })
+        Node::Scalar(Scalar::new(Tag::Null, "null"))
     }
 
     /// Whether this is a null scalar.
@@ -146,6 +186,33 @@ impl Node {
             Node::Scalar(scalar) => Some(&scalar.text),
             _ => None,
         }
+    }
+
+    /// Calls `see` with every scalar, members in the order of their names.
+    pub(crate) fn scalars(&self, see: &mut dyn FnMut(&Scalar)) {
+        match self {
+            Node::Scalar(scalar) => see(scalar),
+            Node::Seq(items) => items.iter().for_each(|item| item.scalars(see)),
+            Node::Map(map) => {
+                let mut members: Vec<_> = map.iter().collect();
+                members.sort_by_key(|(key, _)| *key);
+                members.into_iter().for_each(|(_, value)| value.scalars(see));
+            }
+        }
+    }
+
+    /// Calls `change` with every scalar.
+    pub(crate) fn scalars_mut(&mut self, change: &mut dyn FnMut(&mut Scalar)) {
+        match self {
+            Node::Scalar(scalar) => change(scalar),
+            Node::Seq(items) => items.iter_mut().for_each(|item| item.scalars_mut(change)),
+            Node::Map(map) => map.iter_mut().for_each(|(_, value)| value.scalars_mut(change)),
+        }
+    }
+
+    /// Makes every value one of its own: what is copied elsewhere shares nothing.
+    pub(crate) fn unshare(&mut self) {
+        self.scalars_mut(&mut |scalar| scalar.shared = 0);
     }
 
     /// A word for messages.

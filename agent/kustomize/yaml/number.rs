@@ -2,10 +2,11 @@
 
 use serde_json::{Number, Value};
 
-/// The JSON form of a float as Go's encoder writes it: whole numbers below 1e21 lose their fraction.
+/// The JSON form of a float as Go's encoder writes it: whole numbers below 1e21 lose their fraction, and beyond 17 digits
+/// they end in noughts. What is then an integer of 64 bits is read back as one.
 pub(crate) fn to_json(value: f64) -> Option<Value> {
     if value.fract() == 0.0 && value.abs() < 1e21 {
-        let text = format!("{value:.0}");
+        let text = whole(value);
         if let Ok(whole) = text.parse::<i64>() {
             return Some(whole.into());
         }
@@ -14,6 +15,16 @@ pub(crate) fn to_json(value: f64) -> Option<Value> {
         }
     }
     Number::from_f64(value).map(Value::Number)
+}
+
+/// The shortest digits of a whole number, filled up with noughts.
+fn whole(value: f64) -> String {
+    let scientific = format!("{value:e}");
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |rest| ("-", rest));
+    let digits = mantissa.replace('.', "");
+    let length = exponent.parse().unwrap_or(0) + 1;
+    format!("{sign}{digits:0<length$}")
 }
 
 /// Go's `strconv.FormatFloat(value, 'g', -1, 64)`: the shortest text that reads back as the same number.

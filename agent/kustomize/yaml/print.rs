@@ -1,7 +1,8 @@
 //! Values become YAML text, byte for byte as kustomize prints them.
 //!
 //! kustomize prints through sigs.k8s.io/yaml, that is go-yaml version 2: block style, two spaces, sequences not
-//! indented under their key, keys in "natural" order, quotes only where the text would read back as something else.
+//! indented under their key, keys in "natural" order, quotes only where the text would read back as something else, lines
+//! folded at the first space beyond column 80.
 //! postBuild substitution works on this text, so its quoting decides what a substituted value becomes.
 
 use super::number;
@@ -122,14 +123,65 @@ fn scalar_text(out: &mut String, text: &str, indent: usize, simple_key: bool) {
     let plain = matches!(resolve(text, Dialect::Kubernetes), Resolved::Str)
         && super::timestamp::parse(text).is_none()
         && !is_base_60(text);
+    let mut fold = Fold::new(out, (!simple_key).then_some(indent + 2));
     if text.contains('\n') {
-        if shape.block && !simple_key { literal(out, text, indent + 2) } else { double_quoted(out, text) }
+        if shape.block && !simple_key { literal(out, text, indent + 2) } else { double_quoted(out, text, &mut fold) }
     } else if plain && shape.plain {
-        out.push_str(text);
+        plain_text(out, text, &mut fold);
     } else if plain && shape.single {
-        single_quoted(out, text, indent + 2);
+        single_quoted(out, text, &mut fold);
     } else {
-        double_quoted(out, text);
+        double_quoted(out, text, &mut fold);
+    }
+}
+
+/// Where lines break.
+struct Fold {
+    /// The column of the next character, in characters.
+    column: usize,
+    /// How far the next line is indented; none where nothing may be folded.
+    indent: Option<usize>,
+    /// Whether the last character was a space: only the first of several may become a break.
+    after_space: bool,
+}
+
+const WIDTH: usize = 80;
+
+impl Fold {
+    fn new(out: &str, indent: Option<usize>) -> Fold {
+        let line = out.rsplit('\n').next().unwrap_or_default();
+        Fold { column: line.chars().count(), indent, after_space: false }
+    }
+
+    /// Writes a character that is not folded.
+    fn push(&mut self, out: &mut String, letter: char) {
+        out.push(letter);
+        self.column = if letter == '\n' { 0 } else { self.column + 1 };
+        self.after_space = letter == ' ';
+    }
+
+    /// Writes text that holds no break.
+    fn push_all(&mut self, out: &mut String, text: &str) {
+        text.chars().for_each(|letter| self.push(out, letter));
+    }
+
+    /// Puts a line break in the place of a space, if one is due; true if so.
+    fn breaks(&mut self, out: &mut String) -> bool {
+        let Some(indent) = self.indent.filter(|_| !self.after_space && self.column > WIDTH) else { return false };
+        out.push('\n');
+        pad(out, indent);
+        self.column = indent;
+        self.after_space = true;
+        true
+    }
+}
+
+fn plain_text(out: &mut String, text: &str, fold: &mut Fold) {
+    let mut rest = text.chars().peekable();
+    while let Some(letter) = rest.next() {
+        if letter != ' ' || rest.peek() == Some(&' ') || !fold.breaks(out) {
+            fold.push(out, letter);
+        }
     }
 }
 
@@ -248,59 +300,81 @@ fn literal(out: &mut String, text: &str, indent: usize) {
     }
 }
 
-fn single_quoted(out: &mut String, text: &str, indent: usize) {
-    out.push('\'');
+fn single_quoted(out: &mut String, text: &str, fold: &mut Fold) {
+    let indent = fold.indent.unwrap_or(0);
+    fold.push(out, '\'');
     let mut after_break = false;
-    for letter in text.chars() {
+    let mut rest = text.chars().peekable();
+    let mut first = true;
+    while let Some(letter) = rest.next() {
+        let inner = !first && rest.peek().is_some_and(|next| *next != ' ');
+        first = false;
+        if letter == ' ' && inner && fold.breaks(out) {
+            continue;
+        }
         if after_break && !is_break(letter) {
             pad(out, indent);
         }
         after_break = is_break(letter);
         if letter == '\'' {
-            out.push('\'');
+            fold.push(out, '\'');
         }
-        out.push(letter);
+        fold.push(out, letter);
     }
-    out.push('\'');
+    fold.push(out, '\'');
 }
 
-fn double_quoted(out: &mut String, text: &str) {
-    out.push('"');
-    for letter in text.chars() {
-        if is_printable(letter) && !is_break(letter) && letter != '"' && letter != '\\' {
-            out.push(letter);
+fn double_quoted(out: &mut String, text: &str, fold: &mut Fold) {
+    fold.push(out, '"');
+    let mut rest = text.chars().peekable();
+    let mut first = true;
+    while let Some(letter) = rest.next() {
+        let inner = !first && rest.peek().is_some();
+        first = false;
+        if letter == ' ' && inner && fold.breaks(out) {
+            // The next space would be lost at the start of a line.
+            if rest.peek() == Some(&' ') {
+                out.push('\\');
+                fold.column += 1;
+            }
             continue;
         }
-        out.push('\\');
-        let short = match letter {
-            '\0' => '0',
-            '\u{7}' => 'a',
-            '\u{8}' => 'b',
-            '\t' => 't',
-            '\n' => 'n',
-            '\u{b}' => 'v',
-            '\u{c}' => 'f',
-            '\r' => 'r',
-            '\u{1b}' => 'e',
-            '"' => '"',
-            '\\' => '\\',
-            '\u{85}' => 'N',
-            '\u{a0}' => '_',
-            '\u{2028}' => 'L',
-            '\u{2029}' => 'P',
-            other => {
-                let code = u32::from(other);
-                out.push_str(&match code {
-                    0..=0xff => format!("x{code:02X}"),
-                    0x100..=0xffff => format!("u{code:04X}"),
-                    _ => format!("U{code:08X}"),
-                });
-                continue;
-            }
-        };
-        out.push(short);
+        if is_printable(letter) && !is_break(letter) && letter != '"' && letter != '\\' {
+            fold.push(out, letter);
+        } else {
+            fold.push_all(out, &escaped(letter));
+        }
     }
-    out.push('"');
+    fold.push(out, '"');
+}
+
+fn escaped(letter: char) -> String {
+    let short = match letter {
+        '\0' => '0',
+        '\u{7}' => 'a',
+        '\u{8}' => 'b',
+        '\t' => 't',
+        '\n' => 'n',
+        '\u{b}' => 'v',
+        '\u{c}' => 'f',
+        '\r' => 'r',
+        '\u{1b}' => 'e',
+        '"' => '"',
+        '\\' => '\\',
+        '\u{85}' => 'N',
+        '\u{a0}' => '_',
+        '\u{2028}' => 'L',
+        '\u{2029}' => 'P',
+        other => {
+            let code = u32::from(other);
+            return match code {
+                0..=0xff => format!("\\x{code:02X}"),
+                0x100..=0xffff => format!("\\u{code:04X}"),
+                _ => format!("\\U{code:08X}"),
+            };
+        }
+    };
+    format!("\\{short}")
 }
 
 /// go-yaml's order of keys (`sorter.go`): letters after other characters, digit runs by their number.

@@ -12,6 +12,9 @@ use super::node::Tag;
 pub enum Dialect {
     /// As `kubectl apply -f` reads a manifest: YAML 1.1 booleans, timestamps are text.
     Kubernetes,
+    /// As kustomize reads its own file: the same, but for keys, which must be text. kustomize would write a label called
+    /// `n` as `false` and then fail on it.
+    KustomizationFile,
     /// As `kustomize build` reads its files: YAML 1.2 booleans, timestamps are dates.
     Kustomize,
 }
@@ -25,11 +28,10 @@ pub(crate) enum Resolved {
     UInt(u64),
     Float(f64),
     Timestamp,
-    Merge,
     Str,
 }
 
-/// The tag of unquoted text by kustomize's rules; a merge key is text anywhere but in a key.
+/// The tag of unquoted text by kustomize's rules.
 pub(crate) fn plain_tag(text: &str) -> Tag {
     tag_of(&resolve(text, Dialect::Kustomize))
 }
@@ -42,7 +44,7 @@ pub(crate) fn tag_of(resolved: &Resolved) -> Tag {
         Resolved::Int(_) | Resolved::UInt(_) => Tag::Int,
         Resolved::Float(_) => Tag::Float,
         Resolved::Timestamp => Tag::Timestamp,
-        Resolved::Merge | Resolved::Str => Tag::Str,
+        Resolved::Str => Tag::Str,
     }
 }
 
@@ -57,10 +59,9 @@ pub(crate) fn resolve(text: &str, dialect: Dialect) -> Resolved {
             return Resolved::Float(f64::INFINITY);
         }
         "-.inf" | "-.Inf" | "-.INF" => return Resolved::Float(f64::NEG_INFINITY),
-        "<<" => return Resolved::Merge,
         _ => {}
     }
-    if dialect == Dialect::Kubernetes {
+    if dialect != Dialect::Kustomize {
         match text {
             "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => return Resolved::Bool(true),
             "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => return Resolved::Bool(false),
@@ -84,7 +85,7 @@ fn number_after_dot(text: &str) -> Resolved {
 fn number(text: &str, dialect: Dialect) -> Resolved {
     if super::timestamp::parse(text).is_some() {
         return match dialect {
-            Dialect::Kubernetes => Resolved::Str,
+            Dialect::Kubernetes | Dialect::KustomizationFile => Resolved::Str,
             Dialect::Kustomize => Resolved::Timestamp,
         };
     }

@@ -86,3 +86,13 @@ fn printed_as_go_yaml_prints() {
     let back = documents("p.yaml", to_yaml(&value).as_bytes()).unwrap();
     assert_eq!(back[0].value, value);
 }
+
+#[test]
+fn fields_have_lines() {
+    let text = b"a: 1\npatches:\n- path: x\n- Path: y\n  target:\n    kind: z\n---\npatches: 1\n";
+    let line = |field| line_of(text, field);
+    assert_eq!(line("patches[1].path"), 4);
+    assert_eq!(line("patches[1].target.kind"), 6);
+    assert_eq!(line("patches[1].target.name"), 6);
+    assert_eq!(line("nothing"), 1);
+}

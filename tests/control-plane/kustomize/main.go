@@ -4,13 +4,17 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"log"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/fluxcd/pkg/envsubst"
+	flux "github.com/fluxcd/pkg/kustomize"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/api/types"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
@@ -26,6 +30,9 @@ type request struct {
 	Unrestricted bool `json:"unrestricted"`
 	// Legacy sorts the output as `kustomize build` does; without it the order of the files is kept, as Flux has it.
 	Legacy bool `json:"legacy"`
+
+	// Flux asks for a build as Flux does it, with the spec of a Flux Kustomization.
+	Flux map[string]interface{} `json:"flux"`
 
 	Text   *string           `json:"text"`
 	Vars   map[string]string `json:"vars"`
@@ -90,9 +97,55 @@ func respond(asked request) (text string, err error) {
 		return string(out), err
 	case asked.Text != nil:
 		return substitute(asked)
+	case asked.Flux != nil:
+		return buildFlux(asked)
 	default:
 		return build(asked)
 	}
+}
+
+// buildFlux does what Flux's kustomize-controller does between fetching and applying, on a folder of its own.
+func buildFlux(asked request) (string, error) {
+	root, err := os.MkdirTemp("", "kustomize-harness-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(root)
+	for path, content := range asked.Files {
+		path = filepath.Join(root, path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return "", err
+		}
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			return "", err
+		}
+	}
+	folder := filepath.Join(root, asked.Root)
+	object := unstructured.Unstructured{Object: map[string]interface{}{"spec": asked.Flux}}
+	if _, err := flux.NewGenerator(root, object).WriteFile(folder); err != nil {
+		return "", err
+	}
+	schemaTouched = true
+	resources, err := flux.SecureBuild(root, folder, false)
+	if err != nil {
+		return "", err
+	}
+	if _, ok := asked.Flux["postBuild"]; ok {
+		for _, resource := range resources.Resources() {
+			changed, err := flux.SubstituteVariables(context.Background(), nil, object, resource,
+				flux.SubstituteWithDryRun(true), flux.SubstituteWithStrict(asked.Strict))
+			if err != nil {
+				return "", err
+			}
+			if changed != nil {
+				if _, err := resources.Replace(resource); err != nil {
+					return "", err
+				}
+			}
+		}
+	}
+	out, err := resources.AsYaml()
+	return string(out), err
 }
 
 func substitute(asked request) (string, error) {

@@ -129,6 +129,14 @@ impl Judge {
         }))
     }
 
+    /// What Flux makes of a case, with the spec of a Flux Kustomization.
+    pub(crate) fn build_flux(&mut self, case: &Case, spec: &Value) -> Result<String, String> {
+        let encoder = base64::engine::general_purpose::STANDARD;
+        let files: BTreeMap<&String, String> =
+            case.files.iter().map(|(path, content)| (path, encoder.encode(content))).collect();
+        self.ask(&json!({ "files": files, "root": case.root, "flux": spec }))
+    }
+
     /// What Flux's substitution makes of a text.
     pub(crate) fn substitute(
         &mut self,

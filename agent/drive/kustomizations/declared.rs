@@ -1,0 +1,96 @@
+//! A Kustomization as it is declared: new, changed, invalid, or gone without a word.
+
+use std::rc::Rc;
+
+use serde_json::Value;
+use wickie_model::{Entry, Inventory, ObjectId, ResourceName, condition_type};
+use wickie_plan::cycle::{self, Cause, Hold};
+
+use super::{KustomizationState, resource};
+use crate::config::{Declared, Invalid, Kustomization};
+use crate::drive::Drive;
+use crate::store::InventoryChange;
+
+impl Drive {
+    /// A Kustomization is new, or has changed.
+    pub(in crate::drive) fn kustomization_declared(&mut self, declared: &Declared) {
+        let name = &declared.resource.name;
+        let suspended = self.is_suspended(declared);
+        let read = Kustomization::new(declared, &self.node);
+        if !self.kustomizations.contains_key(name) {
+            let inventory = self.inventory_in_status(declared);
+            self.kustomizations.insert(name.clone(), KustomizationState::remembered(inventory));
+        }
+        let Some(state) = self.kustomizations.get_mut(name) else { return };
+        state.suspended = suspended;
+        state.digest = Some(declared.digest());
+        if declared.deleting {
+            state.deleted = true;
+            if let Ok(spec) = read {
+                state.spec = Some(Rc::new(spec));
+            }
+            return self.step(name, cycle::Event::Deleted);
+        }
+        match read {
+            Ok(spec) => {
+                state.spec = Some(Rc::new(spec));
+                self.clear_stalled(name);
+                self.watch_live();
+                self.admit(name, Cause::Spec);
+            }
+            Err(invalid) => self.kustomization_invalid(name, &invalid),
+        }
+    }
+
+    /// The inventory that stands in an object's status, where our own store knows nothing of it: the store was lost, or
+    /// Flux has applied it before. Each entry may or may not be in the cluster; the next run finds out.
+    fn inventory_in_status(&mut self, declared: &Declared) -> Inventory {
+        let entries = declared.status.pointer("/inventory/entries").and_then(Value::as_array);
+        let text = |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
+        let inventory: Inventory = entries
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| {
+                Some((ObjectId::from_inventory_key(&text(entry, "id")?)?, Entry::planned(text(entry, "v")?)))
+            })
+            .collect();
+        if !inventory.is_empty() {
+            let name = &declared.resource.name;
+            tracing::info!(kustomization = %name, objects = inventory.len(), "its inventory is taken from its status");
+            self.shared.claims.borrow_mut().have(name, inventory.keys());
+            let put = inventory.clone().into_iter().collect();
+            self.batch.inventory.push(InventoryChange { owner: name.clone(), put, struck: Vec::new() });
+        }
+        inventory
+    }
+
+    fn kustomization_invalid(&mut self, name: &ResourceName, invalid: &Invalid) {
+        self.step(name, cycle::Event::Held(Hold::Invalid(invalid.to_string())));
+        if let Some(state) = self.kustomizations.get_mut(name) {
+            state.spec = None;
+        }
+    }
+
+    fn clear_stalled(&mut self, name: &ResourceName) {
+        let resource = resource(name);
+        self.set_status(&resource, |conditions, _, _| conditions.remove(condition_type::STALLED));
+    }
+
+    /// A Kustomization's declaration is gone without its deletion having been asked for: a file that was taken away, a
+    /// CRD that vanished. That is no order to delete anything.
+    pub(in crate::drive) fn kustomization_vanished(&mut self, name: &ResourceName) {
+        let Some(state) = self.kustomizations.get_mut(name) else { return };
+        let left = state.inventory.len();
+        // What is remembered of it is its inventory alone; a run that is still under way brings that back.
+        let inventory = std::mem::take(&mut state.inventory);
+        *state = KustomizationState::remembered(inventory);
+        self.shared.claims.borrow_mut().want(name, []);
+        if left > 0 {
+            tracing::warn!(kustomization = %name, objects = left, "its declaration is gone; its objects are left as they are");
+        } else {
+            self.kustomizations.remove(name);
+            self.batch.gone.push(resource(name));
+            self.records.remove(&resource(name));
+        }
+    }
+}

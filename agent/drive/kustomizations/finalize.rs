@@ -1,0 +1,102 @@
+//! The end of a Kustomization: what becomes of its objects when it is deleted.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use wickie_model::{Digest, Gvk, ObjectId, ResourceKind, ResourceName};
+use wickie_plan::cycle;
+use wickie_plan::{DeletionPolicy, Mode, Policy};
+
+use super::{Reported, resource};
+use crate::cluster::{ApiError, Cluster, Kind};
+use crate::drive::run::{BuildKey, Job, Report, RunError, Wanted};
+use crate::drive::{Drive, Event};
+use crate::store::Origin;
+
+impl Drive {
+    /// Deals with the objects of a deleted Kustomization, as its deletion policy says.
+    pub(super) fn finalize(&mut self, name: &ResourceName) {
+        let Some(state) = self.kustomizations.get_mut(name) else { return };
+        let spec = state.spec.clone();
+        let policy = spec.as_ref().map_or(DeletionPolicy::Orphan, |spec| spec.deletion_policy);
+        let prune = match policy {
+            DeletionPolicy::MirrorPrune => spec.as_ref().is_some_and(|spec| spec.prune),
+            DeletionPolicy::Delete | DeletionPolicy::WaitForTermination => true,
+            DeletionPolicy::Orphan => false,
+        };
+        let Some(spec) = spec.filter(|_| prune && !state.suspended) else {
+            // Its objects stay; it is only forgotten who put them there.
+            state.inventory.clear();
+            return self.step(name, cycle::Event::Finalized { done: true });
+        };
+        let key = BuildKey {
+            revision: wickie_model::Revision::new(None, wickie_model::Oid::from_bytes([0; 20])),
+            spec: Digest::of(b""),
+            source: Digest::of(b""),
+        };
+        let nothing = Wanted { key, desired: BTreeMap::new(), broken: Vec::new(), held_back: Vec::new() };
+        let job = Job {
+            shared: self.shared.clone(),
+            kustomization: spec,
+            source: None,
+            wanted: Rc::new(nothing),
+            manifests: None,
+            policy: Policy {
+                prune: true,
+                prune_limit: None,
+                // Whoever deletes the Kustomization has said so.
+                prune_approved: true,
+                complete: true,
+                force: false,
+                mode: Mode::Enforce,
+            },
+            inventory: std::mem::take(&mut state.inventory),
+            versions: std::mem::take(&mut state.versions),
+        };
+        let owner = name.clone();
+        let in_cluster = self.declared.get(&resource(name)).is_some_and(|declared| declared.origin == Origin::Cluster);
+        self.answer(async move {
+            let vanishing = match in_cluster {
+                true => definition_is_going(&job.shared.cluster).await,
+                false => Ok(false),
+            };
+            let Job { inventory, versions, .. } = &job;
+            let untouched = || Report { inventory: inventory.clone(), versions: versions.clone(), ..Report::default() };
+            let reported = match vanishing {
+                Ok(false) => Reported::Final(job.run().await),
+                Ok(true) => Reported::Vanishing(untouched()),
+                Err(error) => Reported::Final(Report { error: Some(RunError::Look(error)), ..untouched() }),
+            };
+            Event::Reported(owner, Box::new(reported))
+        });
+    }
+
+    /// A deleted Kustomization is done with.
+    pub(super) fn remove(&mut self, name: &ResourceName) {
+        let resource = resource(name);
+        self.kustomizations.remove(name);
+        self.shared.claims.borrow_mut().want(name, []);
+        self.shared.claims.borrow_mut().have(name, []);
+        self.records.remove(&resource);
+        self.batch.gone.push(resource.clone());
+        if let Some(declared) = self.declared.remove(&resource).filter(|declared| declared.origin == Origin::Cluster) {
+            self.drop_finalizer(&declared);
+        }
+        self.watch_live();
+    }
+}
+
+/// Whether the Kustomizations' CRD is being deleted, or is gone: its objects are deleted with it then.
+async fn definition_is_going(cluster: &Cluster) -> Result<bool, ApiError> {
+    let kind = ResourceKind::Kustomization;
+    let definitions =
+        Kind::new(Gvk::new("apiextensions.k8s.io/v1", "CustomResourceDefinition"), "customresourcedefinitions", false);
+    let id = ObjectId {
+        group: "apiextensions.k8s.io".to_owned(),
+        kind: "CustomResourceDefinition".to_owned(),
+        namespace: String::new(),
+        name: format!("{}.{}", kind.plural(), kind.group()),
+    };
+    let found = cluster.get(&definitions, &id).await?;
+    Ok(found.is_none_or(|crd| crd.pointer("/metadata/deletionTimestamp").is_some()))
+}

@@ -1,0 +1,110 @@
+//! What keeps a Kustomization from running, and when it may.
+
+use jiff::Timestamp;
+use wickie_model::{ConditionStatus, ResourceName, Severity, condition_type, reason};
+use wickie_plan::cycle::{self, Cause, Hold};
+
+use super::{KustomizationState, resource};
+use crate::config::Kustomization;
+use crate::drive::Drive;
+use crate::drive::records::Say;
+
+impl Drive {
+    /// Runs a Kustomization, or holds it where something speaks against that.
+    pub(in crate::drive) fn admit(&mut self, name: &ResourceName, cause: Cause) {
+        let event = match self.hold(name) {
+            Some(hold) => cycle::Event::Held(hold),
+            None => cycle::Event::Asked(cause),
+        };
+        self.step(name, event);
+    }
+
+    /// What speaks against a run.
+    pub(super) fn hold(&self, name: &ResourceName) -> Option<Hold> {
+        let state = self.kustomizations.get(name)?;
+        if state.suspended {
+            return Some(Hold::Suspended);
+        }
+        let Some(spec) = &state.spec else {
+            return Some(Hold::Invalid("it cannot be followed as it is declared".to_owned()));
+        };
+        if let Some(why) = self.cluster_input.refusal(self.declared.get(&resource(name))) {
+            return Some(Hold::Invalid(why));
+        }
+        match self.sources.get(&spec.source) {
+            None => return Some(Hold::Source(format!("GitRepository {} is not declared", spec.source))),
+            Some(source) if source.is_starting() => return Some(Hold::Starting),
+            Some(source) if source.spec().is_none() || source.revision().is_none() => {
+                let why = format!("GitRepository {} has no verified snapshot yet; see its status", spec.source);
+                return Some(Hold::Source(why));
+            }
+            Some(_) => {}
+        }
+        spec.depends_on.iter().find_map(|on| self.unready_dependency(spec, on)).map(Hold::Dependency)
+    }
+
+    /// Why a dependency is not ready. Where both take from one source, it must be ready at its newest revision, as in Flux.
+    fn unready_dependency(&self, spec: &Kustomization, on: &ResourceName) -> Option<String> {
+        let why = |what: &str| Some(format!("dependency '{on}' {what}"));
+        let Some(other) = self.kustomizations.get(on) else { return why("is not declared") };
+        let Some(other_spec) = &other.spec else { return why("is not declared, or cannot be followed") };
+        if !self.is_ready(&resource(on)) {
+            return why("is not ready");
+        }
+        if other_spec.source == spec.source {
+            let applied = self.records.get(&resource(on)).and_then(|record| record.status.get("lastAppliedRevision"));
+            let newest = self.sources.get(&spec.source).and_then(|source| source.revision()).map(ToString::to_string);
+            if applied.and_then(|revision| revision.as_str()) != newest.as_deref() {
+                return why("is not ready at the newest revision");
+            }
+        }
+        None
+    }
+
+    pub(super) fn rest(&mut self, name: &ResourceName, hold: &Hold) {
+        if let Some(state) = self.kustomizations.get_mut(name) {
+            state.settled = *hold != Hold::Starting;
+            state.wake = None;
+        }
+        let (why, message, stalled) = match hold {
+            // What was said before the start is still true.
+            Hold::Starting => return,
+            // Flux leaves the conditions of a suspended object as they are.
+            Hold::Suspended => return self.answer_waiters(&resource(name)),
+            // At every start the stored snapshot is loaded first: until the source was asked there is nothing to tell.
+            Hold::Source(message) => (reason::ARTIFACT_FAILED, message.clone(), false),
+            Hold::Dependency(message) => (reason::DEPENDENCY_NOT_READY, message.clone(), false),
+            Hold::Invalid(message) => (reason::INVALID_SPEC, message.clone(), true),
+        };
+        let resource = resource(name);
+        let before = self.records.get(&resource).map(|record| record.status.clone());
+        let now = Timestamp::now();
+        self.set_status(&resource, |conditions, _, generation| {
+            conditions.set(condition_type::READY, ConditionStatus::False, why, message.clone(), generation, now);
+            conditions.remove(condition_type::RECONCILING);
+            if stalled {
+                conditions.set(condition_type::STALLED, ConditionStatus::True, why, message.clone(), generation, now);
+            }
+        });
+        if self.records.get(&resource).map(|record| &record.status) != before.as_ref() {
+            let severity = match hold {
+                // Flux reports a dependency that is waited for as information.
+                Hold::Dependency(_) => Severity::Info,
+                _ => Severity::Error,
+            };
+            self.say(&resource, Say { severity, reason: why, message, revision: None });
+        }
+        self.answer_waiters(&resource);
+    }
+
+    /// Whoever waits for this one may run now.
+    pub(super) fn wake_dependents(&mut self, name: &ResourceName) {
+        let waiting = |state: &KustomizationState| {
+            matches!(&state.cycle, cycle::State::Held(Hold::Dependency(_)))
+                && state.spec.as_ref().is_some_and(|spec| spec.depends_on.contains(name))
+        };
+        let dependents: Vec<_> =
+            self.kustomizations.iter().filter(|(_, state)| waiting(state)).map(|(name, _)| name.clone()).collect();
+        dependents.iter().for_each(|name| self.admit(name, Cause::Dependency));
+    }
+}
