@@ -280,7 +280,15 @@ impl Drive {
         tracing::debug!(source = %name, received = polled.traffic.received, "asked for news");
         match polled.outcome {
             Ok(PollOutcome::Unchanged(revision)) => self.source_ready(name, &revision, None),
-            Ok(PollOutcome::New(snapshot)) => self.source_ready(name, &snapshot.revision().clone(), Some(&snapshot)),
+            Ok(PollOutcome::New(snapshot)) => {
+                self.source_ready(name, &snapshot.revision().clone(), Some(&snapshot));
+                let git = (*self.shared.git).clone();
+                tokio::spawn(async move {
+                    if let Err(error) = git.collect().await {
+                        tracing::warn!(error = chain(&error), "old snapshots could not be cleared away");
+                    }
+                });
+            }
             Err(error) => {
                 self.source_failed(name, error.reason(), chain(&error), false);
                 if matches!(error.class(), SourceErrorClass::Auth | SourceErrorClass::RefusedSignature) {
