@@ -244,6 +244,9 @@ impl Drive {
     pub(super) fn ask_source(&mut self, name: &ResourceName) {
         let now = self.clock.now();
         if let Some(state) = self.sources.get_mut(name) {
+            if let Some(spec) = &state.spec {
+                self.shared.git.ask_at_once(&spec.source);
+            }
             match state.stage {
                 Stage::Idle | Stage::Unusable => state.due = now,
                 _ => state.again = true,
@@ -287,7 +290,15 @@ impl Drive {
         tracing::debug!(source = %name, received = polled.traffic.received, "asked for news");
         match polled.outcome {
             Ok(PollOutcome::Unchanged(revision)) => self.source_ready(name, &revision, None),
-            Ok(PollOutcome::New(snapshot)) => self.source_ready(name, &snapshot.revision().clone(), Some(&snapshot)),
+            Ok(PollOutcome::New(snapshot)) => {
+                self.source_ready(name, &snapshot.revision().clone(), Some(&snapshot));
+                let git = (*self.shared.git).clone();
+                tokio::spawn(async move {
+                    if let Err(error) = git.collect().await {
+                        tracing::warn!(error = chain(&error), "old snapshots could not be cleared away");
+                    }
+                });
+            }
             Err(error) => {
                 self.source_failed(name, error.reason(), chain(&error), false);
                 if matches!(error.class(), SourceErrorClass::Auth | SourceErrorClass::RefusedSignature) {

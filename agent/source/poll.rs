@@ -1,0 +1,222 @@
+//! One poll: from what a server offers to what is accepted.
+
+use std::collections::HashMap;
+use std::sync::{MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use wickie_model::{Oid, ResourceName, Revision};
+use wickie_trust::{Floor, Step, WentBack};
+
+use super::body::Meter;
+use super::error::{Fault, SourceError};
+use super::fetch::Fetch;
+use super::permits::{self, Leave, StepBack};
+use super::reference::{self, Offer};
+use super::repository::Descent;
+use super::scope::Scope;
+use super::session::Session;
+use super::snapshot::{Snapshot, content_error};
+use super::verify::{Head, Verified};
+use super::wire::WireError;
+use super::{Asked, Git, PollOutcome};
+use crate::config::git::GitSource;
+use crate::store::{NewSnapshot, SourceRow};
+
+impl Git {
+    /// Asks, judges, fetches, accepts; without a time limit.
+    pub(super) async fn poll_without_end(
+        &self,
+        source: &GitSource,
+        now: Timestamp,
+        meter: &Meter,
+    ) -> Result<PollOutcome, SourceError> {
+        let _fetching = self.fetching.read().await;
+        let store = &self.repository.store;
+        let row = store.source(&source.name).await?;
+        let mut session = Session::new(&self.clients, source, row.server.as_deref(), meter.clone())
+            .map_err(SourceError::Transport)?;
+        let polled = self.converse(source, &row, &mut session, meter, now).await;
+        if let Some(note) = session.note() {
+            store.note_server(&source.name, Some(note)).await?;
+        }
+        polled
+    }
+
+    async fn converse(
+        &self,
+        source: &GitSource,
+        row: &SourceRow,
+        session: &mut Session,
+        meter: &Meter,
+        now: Timestamp,
+    ) -> Result<PollOutcome, SourceError> {
+        let offer = offered(source, session).await?;
+        let revision = &offer.revision;
+        let floor = row.floor.as_ref();
+        let step = Floor::step(floor, &source.track(), &offer.candidate);
+        if step == Ok(Step::Same)
+            && let Ok(Some(held)) = self.load(source).await
+            && held.revision() == revision
+        {
+            return Ok(PollOutcome::Unchanged(revision.clone()));
+        }
+        self.repository.store.note_pending(&source.name, offer.commit()).await?;
+        let mut fetch = Fetch { session, repository: &self.repository, limits: source.limits };
+        let step = match step {
+            Ok(step) => step,
+            Err(reason) => {
+                self.step_back(source, &offer, floor, reason, &mut fetch, now).await?;
+                Step::Forward
+            }
+        };
+        let head = self.adopt(source, &offer, &step, &mut fetch, now).await?;
+        let known = self.known_commit(source).await?;
+        let scope = Scope::new(source.paths.as_deref());
+        fetch
+            .files(&head, &scope, known)
+            .await
+            .map_err(|fault| exchange_error(source, revision, "fetch files", fault))?;
+        self.accept(source, &offer, head, meter, now).await.map(PollOutcome::New)
+    }
+
+    /// Brings the commit of an offer here and believes it, or says why not. No file was paid for yet.
+    async fn adopt(
+        &self,
+        source: &GitSource,
+        offer: &Offer,
+        step: &Step,
+        fetch: &mut Fetch<'_>,
+        now: Timestamp,
+    ) -> Result<Verified<Head>, SourceError> {
+        let floor = match step {
+            Step::IfDescends(floor) => Some(*floor),
+            _ => None,
+        };
+        let failed = |fault| exchange_error(source, &offer.revision, "fetch commits", fault);
+        let asked = (offer.clone(), floor);
+        if !self.was_asked(source, &asked) && !self.has_commits(offer, floor, source).await.map_err(failed)? {
+            fetch.commits(offer, floor).await.map_err(failed)?;
+            self.asked().insert(source.name.clone(), asked);
+        }
+        let Some(head) = self.believe(source, offer, now).await? else {
+            return Err(failed(WireError::NotSent(offer.commit()).into()));
+        };
+        if let Some(from) = floor {
+            self.check_descent(source, offer, from, fetch, now).await?;
+        }
+        Ok(head)
+    }
+
+    /// Goes on if there is leave for a step back, and otherwise says why history may not go there.
+    async fn step_back(
+        &self,
+        source: &GitSource,
+        offer: &Offer,
+        floor: Option<&Floor>,
+        reason: WentBack,
+        fetch: &mut Fetch<'_>,
+        now: Timestamp,
+    ) -> Result<(), SourceError> {
+        let (revision, to) = (offer.revision.to_string(), offer.commit());
+        let Some(from) = floor.map(|floor| floor.commit) else {
+            return Err(SourceError::WentBack { revision, reason: Box::new(reason), permits: String::new() });
+        };
+        match permits::ask(source, fetch, StepBack { from, to, now }).await? {
+            Leave::Given(signer) => {
+                tracing::warn!(source = %source.name, %revision, %from, %signer, "history goes back: a permit allows it");
+                Ok(())
+            }
+            Leave::None(permits) => Err(SourceError::WentBack { revision, reason: Box::new(reason), permits }),
+        }
+    }
+
+    fn asked(&self) -> MutexGuard<'_, HashMap<ResourceName, Asked>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn was_asked(&self, source: &GitSource, asked: &Asked) -> bool {
+        self.asked().get(&source.name) == Some(asked)
+    }
+
+    /// Whether the commits of an offer are here already, from a fetch that was interrupted.
+    async fn has_commits(&self, offer: &Offer, floor: Option<Oid>, source: &GitSource) -> Result<bool, Fault> {
+        if self.repository.commit(offer.commit()).await?.is_none() {
+            return Ok(false);
+        }
+        if let Some(tag) = offer.tag()
+            && self.repository.tag(tag).await?.is_none()
+        {
+            return Ok(false);
+        }
+        let Some(floor) = floor else { return Ok(true) };
+        let descent = self.repository.descends(offer.commit(), floor, source.limits.commits).await?;
+        Ok(descent == Descent::Proven)
+    }
+
+    async fn check_descent(
+        &self,
+        source: &GitSource,
+        offer: &Offer,
+        from: Oid,
+        fetch: &mut Fetch<'_>,
+        now: Timestamp,
+    ) -> Result<(), SourceError> {
+        let (to, most) = (offer.commit(), source.limits.commits);
+        let descent = self.repository.descends(to, from, most).await;
+        let reason = match descent.map_err(|fault| content_error(&offer.revision, fault))? {
+            Descent::Proven => return Ok(()),
+            Descent::TooLong => WentBack::Unproven { from, to, most },
+            // Asked for all commits between the two, the server gave what there is: no chain leads from one to the other.
+            Descent::Disproven | Descent::Open => WentBack::Rewritten { from, to },
+        };
+        let floor = Floor { track: source.track(), commit: from, tag: None, version: None };
+        self.step_back(source, offer, Some(&floor), reason, fetch, now).await
+    }
+
+    /// A commit whose files are all here, for a new one to build upon.
+    async fn known_commit(&self, source: &GitSource) -> Result<Option<Oid>, SourceError> {
+        let newest = self.repository.store.snapshots(&source.name, 1).await?;
+        Ok(newest.first().map(|row| row.snapshot.revision.commit()))
+    }
+
+    async fn accept(
+        &self,
+        source: &GitSource,
+        offer: &Offer,
+        head: Verified<Head>,
+        meter: &Meter,
+        now: Timestamp,
+    ) -> Result<Verified<Snapshot>, SourceError> {
+        let store = &self.repository.store;
+        let snapshot = NewSnapshot {
+            revision: offer.revision.clone(),
+            tag: head.tag,
+            signer: head.signer.clone(),
+            bytes: meter.read().received,
+            accepted_at: now,
+        };
+        let floor = Floor { track: source.track(), commit: offer.commit(), tag: offer.tag(), version: offer.version() };
+        store.accept_snapshot(&source.name, snapshot, floor, source.history).await?;
+        Ok(self.complete(source, head, now))
+    }
+}
+
+async fn offered(source: &GitSource, session: &mut Session) -> Result<Offer, SourceError> {
+    if let Some(fixed) = Offer::fixed(&source.reference) {
+        return Ok(fixed);
+    }
+    let refs = session.ls_refs(&reference::prefixes(&source.reference)).await.map_err(|error| {
+        SourceError::Exchange { operation: "list references", host: source.url.host().to_owned(), source: error }
+    })?;
+    Offer::choose(&source.reference, refs).ok_or_else(|| SourceError::NoSuchRef {
+        host: source.url.host().to_owned(),
+        reference: source.reference.to_string(),
+    })
+}
+
+fn exchange_error(source: &GitSource, revision: &Revision, operation: &'static str, fault: Fault) -> SourceError {
+    match fault {
+        Fault::Wire(error) => SourceError::Exchange { operation, host: source.url.host().to_owned(), source: error },
+        other => content_error(revision, other),
+    }
+}
