@@ -26,6 +26,7 @@ pub(super) async fn run(cluster: &Cluster, throttle: &Throttle, step: &Step, man
     let done = match (&step.action, manifest) {
         (Action::Hold(why), _) => Ok(Done::Held(why.clone())),
         (Action::Forget(why), _) => Ok(Done::Forgotten(why.clone())),
+        (Action::Confirm, _) => Ok(Done::Deleted),
         (Action::Delete, _) => wire.delete(step).await,
         (Action::CreateIfAbsent, Some(manifest)) => wire.create_if_absent(step, manifest).await,
         (_, Some(manifest)) => wire.apply(step, manifest).await,
@@ -114,8 +115,10 @@ impl Wire<'_> {
         };
         match self.patiently(|| self.cluster.delete(&kind, &step.id, None)).await? {
             None => Ok(Done::Deleted),
-            Some(answer) if answer.get("kind").and_then(Value::as_str) == Some("Status") => Ok(Done::Deleted),
-            Some(_) => Ok(Done::Deleting),
+            // The answer is a Status, or for some kinds (Service, ServiceAccount) the object as it was. What is held
+            // up comes back with the time at which its deletion began.
+            Some(answer) if answer.pointer("/metadata/deletionTimestamp").is_some() => Ok(Done::Deleting),
+            Some(_) => Ok(Done::Deleted),
         }
     }
 

@@ -186,15 +186,19 @@ impl Drive {
                 if let Some(watched) = self.cluster_input.kinds.get_mut(&kind) {
                     watched.read = true;
                 }
+                self.merge_declared(false);
             }
             Seen::Here(object) => {
                 if let Some(declared) = self.read_declared(kind, &object) {
-                    self.cluster_input.declared.insert(declared.resource.clone(), declared);
+                    let resource = declared.resource.clone();
+                    self.cluster_input.declared.insert(resource.clone(), declared);
+                    self.merge_one(&resource, false);
                 }
             }
             Seen::Gone(object) => {
                 if let Some(declared) = self.read_declared(kind, &object) {
                     self.cluster_input.declared.remove(&declared.resource);
+                    self.merge_one(&declared.resource, false);
                 }
             }
             Seen::Blind(error) => {
@@ -202,10 +206,8 @@ impl Drive {
                     watched.read |= !error.class.is_transient();
                 }
                 tracing::debug!(%kind, %error, "not seen");
-                return;
             }
         }
-        self.merge_declared(false);
     }
 
     fn read_declared(&self, kind: ResourceKind, object: &Value) -> Option<Declared> {
@@ -220,35 +222,42 @@ impl Drive {
 
     /// Files and cluster, as one; hands on what has changed.
     fn merge_declared(&mut self, everything: bool) {
-        let mut merged = self.cluster_input.declared.clone();
-        merged.extend(self.files.declared.clone());
-        let gone: Vec<_> = self.declared.keys().filter(|resource| !merged.contains_key(*resource)).cloned().collect();
-        for resource in gone {
-            self.declared.remove(&resource);
-            self.removed(&resource);
-        }
+        let declared = self.cluster_input.declared.keys().chain(self.files.declared.keys());
+        let mut all: Vec<_> = declared.chain(self.declared.keys()).cloned().collect();
         // First who must hear of things, then sources, then those who take from them.
-        let (listeners, rest): (Vec<_>, Vec<_>) = merged
-            .into_iter()
-            .partition(|(resource, _)| matches!(resource.kind, ResourceKind::Provider | ResourceKind::Alert));
-        for (resource, declared) in listeners.into_iter().chain(rest) {
-            let before = self.declared.insert(resource.clone(), declared.clone());
-            self.note_about(&declared);
-            let asked = before.as_ref().is_some_and(|before| {
-                declared.requested_at().is_some() && before.requested_at() != declared.requested_at()
-            });
-            let same = before.as_ref().is_some_and(|before| {
-                before.digest() == declared.digest()
-                    && before.deleting == declared.deleting
-                    && before.uid == declared.uid
-            });
-            if !same || everything {
-                self.note_spec(&declared);
-                self.take_declared(&declared);
-            } else if asked {
-                self.requested(&resource);
+        let listens = |resource: &Resource| matches!(resource.kind, ResourceKind::Provider | ResourceKind::Alert);
+        all.sort_by_key(|resource| (!listens(resource), resource.clone()));
+        all.dedup();
+        all.iter().for_each(|resource| self.merge_one(resource, everything));
+    }
+
+    /// One object, as files and cluster declare it now.
+    fn merge_one(&mut self, resource: &Resource, even_unchanged: bool) {
+        let declared = self.files.declared.get(resource).or_else(|| self.cluster_input.declared.get(resource));
+        let Some(declared) = declared.cloned() else {
+            if self.declared.remove(resource).is_some() {
+                self.removed(resource);
             }
+            return;
+        };
+        let before = self.declared.insert(resource.clone(), declared.clone());
+        self.note_about(&declared);
+        let same = before.as_ref().is_some_and(|before| {
+            before.digest() == declared.digest() && before.deleting == declared.deleting && before.uid == declared.uid
+        });
+        let asked = declared.requested_at().is_some()
+            && before.as_ref().is_some_and(|before| before.requested_at() != declared.requested_at());
+        if !same || even_unchanged {
+            self.note_spec(&declared);
+            self.take_declared(&declared);
+        } else if asked {
+            self.requested(resource);
         }
+    }
+
+    /// An object of the cluster is done with: what was last seen of it no longer counts.
+    pub(super) fn forget_declared(&mut self, resource: &Resource) {
+        self.cluster_input.declared.remove(resource);
     }
 
     fn take_declared(&mut self, declared: &Declared) {

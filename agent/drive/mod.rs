@@ -7,7 +7,7 @@
 //!                            └───────┴─► reporter, control socket
 //! ```
 //!
-//! Everything runs on one thread. Work that takes time runs in tasks of its own and answers with an [`Event`]; the loop
+//! Everything runs on one thread. Work that takes time runs in tasks of its own and answers with an `Event`; the loop
 //! itself never waits for the network. What a step changes is written in one batch; a batch that cannot be written is
 //! kept, and written with the next.
 

@@ -8,7 +8,7 @@ use wickie_model::{
 };
 use wickie_plan::cycle::{Cause, backoff, spread};
 
-use super::records::Say;
+use super::records::{Say, conditions};
 use super::{Drive, Event};
 use crate::chain::chain;
 use crate::config::{Declared, GitRepository, Secrets};
@@ -112,6 +112,11 @@ fn resource(name: &ResourceName) -> Resource {
     Resource::new(ResourceKind::GitRepository, name.clone())
 }
 
+/// As Flux says it.
+fn stored(revision: &Revision) -> String {
+    format!("stored artifact for revision '{revision}'")
+}
+
 impl Drive {
     /// A GitRepository is new, or has changed.
     pub(super) fn source_declared(&mut self, declared: &Declared) {
@@ -193,9 +198,14 @@ impl Drive {
         order: u64,
         answer: Result<Option<Verified<Snapshot>>, SourceError>,
     ) {
+        let untold = matches!(&answer, Ok(Some(snapshot)) if !self.is_announced(name, snapshot.revision()));
         let Some(state) = self.sources.get_mut(name).filter(|state| state.order == order) else { return };
         state.stage = Stage::Idle;
         match answer {
+            Ok(Some(snapshot)) if untold => {
+                // It was accepted, and the agent killed before it could say so.
+                self.source_ready(name, &snapshot.revision().clone(), Some(&snapshot));
+            }
             Ok(Some(snapshot)) => {
                 let first = state.revision.is_none();
                 state.revision = Some(snapshot.revision().clone());
@@ -307,6 +317,14 @@ impl Drive {
         self.source_was_asked(name);
     }
 
+    /// Whether it was said that a revision is here. What says so is written together with the event.
+    fn is_announced(&self, name: &ResourceName, revision: &Revision) -> bool {
+        let said = self.records.get(&resource(name)).map(conditions);
+        said.as_ref()
+            .and_then(|said| said.get(condition_type::ARTIFACT_IN_STORAGE))
+            .is_some_and(|said| said.message == stored(revision))
+    }
+
     fn source_ready(&mut self, name: &ResourceName, revision: &Revision, new: Option<&Verified<Snapshot>>) {
         let Some(state) = self.sources.get_mut(name) else { return };
         let changed = state.revision.as_ref() != Some(revision);
@@ -318,7 +336,7 @@ impl Drive {
         let signer = new.and_then(|snapshot| snapshot.signer().map(str::to_owned));
         let now = Timestamp::now();
         self.set_status(&resource, |conditions, fields, generation| {
-            let stored = format!("stored artifact for revision '{revision}'");
+            let stored = stored(revision);
             let mut set = |type_, reason, message: String| {
                 conditions.set(type_, ConditionStatus::True, reason, message, generation, now);
             };
@@ -352,7 +370,7 @@ impl Drive {
         if let Some(snapshot) = new {
             self.collect();
             let by = snapshot.signer().map_or("not signed".to_owned(), |signer| format!("signed: {signer}"));
-            let message = format!("stored artifact for revision '{revision}' ({by})");
+            let message = format!("{} ({by})", stored(revision));
             self.say(
                 &resource,
                 Say { severity: Severity::Info, reason: "NewArtifact", message, revision: Some(revision) },

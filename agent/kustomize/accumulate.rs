@@ -167,6 +167,9 @@ impl<'f> Target<'f> {
                 }
                 Err(error) => self.add_base(gathered, entry, error)?,
             }
+            if gathered.resources.len() > MOST_OBJECTS {
+                return Err(self.kustomization.fault(&entry.field, format!("more than {MOST_OBJECTS} objects")));
+            }
         }
         Ok(())
     }
@@ -324,6 +327,10 @@ impl<'f> Target<'f> {
         Ok(())
     }
 }
+
+/// Twice what a cluster of the size wickie is made for holds. Bases that are named twice under different prefixes double
+/// the objects with every layer.
+const MOST_OBJECTS: usize = 20_000;
 
 /// The Kubernetes release whose schema is built in, as in kustomize 5.8.
 const BUILT_IN_VERSION: &str = "v1.21.2";

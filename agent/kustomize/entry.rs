@@ -111,6 +111,9 @@ pub(crate) fn finish(mut target: Target<'_>, options: &Options) -> Result<Vec<Ob
     Action::Hash.apply(&mut resources, Schema::built_in()).map_err(fault("configMapGenerator"))?;
     names::apply(&mut resources, &config.tables().name_reference).map_err(fault(""))?;
     vars::apply(&mut resources, &vars, &config.tables().var_reference).map_err(fault("vars"))?;
+    for resource in &resources {
+        resources::check(&resource.node).map_err(|problem| Error::Object { at: resource.source.clone(), problem })?;
+    }
     resources.retain(|resource| resource.annotation(LOCAL).is_none_or(|value| value == "false"));
     let gathered = std::mem::take(&mut resources);
     resources::insert_all(&mut resources, gathered)?;

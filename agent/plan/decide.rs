@@ -63,6 +63,9 @@ pub enum Action {
     CreateIfAbsent,
     /// Delete it: it left Git.
     Delete,
+    /// Strike it from the inventory: the deletion that was asked for is done. A deletion takes time, and whoever asked
+    /// for it may have been killed before the answer.
+    Confirm,
     /// Let it be and strike it from the inventory; the text says why.
     Forget(String),
     /// Do nothing now; the text says what is in the way.
@@ -192,6 +195,7 @@ fn unwanted(request: &Request<'_>, id: &ObjectId, state: EntryState) -> Option<A
         return Some(Action::Forget(format!("Kustomization {owner} has it now")));
     }
     match request.observed.get(id) {
+        Some(Observed::Absent) if state == EntryState::Deleting => Some(Action::Confirm),
         Some(Observed::Absent) => Some(Action::Forget("it is gone".to_owned())),
         Some(Observed::Kept) => Some(Action::Forget("it is marked prune: disabled".to_owned())),
         _ if state != EntryState::Deleting && !request.policy.prune => Some(Action::Forget("prune is off".to_owned())),

@@ -5,6 +5,7 @@
 mod cluster_input;
 mod first_words;
 mod frugal;
+mod crash;
 mod heard;
 mod main_job;
 mod neighbours;

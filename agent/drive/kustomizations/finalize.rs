@@ -79,6 +79,7 @@ impl Drive {
         self.shared.claims.borrow_mut().have(name, []);
         self.records.remove(&resource);
         self.batch.gone.push(resource.clone());
+        self.forget_declared(&resource);
         if let Some(declared) = self.declared.remove(&resource).filter(|declared| declared.origin == Origin::Cluster) {
             self.drop_finalizer(&declared);
         }

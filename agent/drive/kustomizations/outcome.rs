@@ -82,7 +82,8 @@ impl Drive {
         self.conclude_status(name, outcome, &verdict, &revision);
         let status_changed = self.records.get(&resource).is_some_and(|record| record.status != before);
         let changes = report.changes;
-        let worked = changes != Changes { unchanged: changes.unchanged, ..Changes::default() };
+        let worked =
+            !report.done.is_empty() || changes != (Changes { unchanged: changes.unchanged, ..Changes::default() });
         for (id, conflict) in &report.taken {
             let message = format!(
                 "{id}: the field {} was owned by {:?}; Git has it, so it was taken back",

@@ -40,10 +40,25 @@ pub(crate) fn operations(value: &Value) -> Result<Vec<Operation>, String> {
         .collect()
 }
 
+/// How many values the objects may hold, all told, that a patch copies within: each copy can double one.
+const MOST_COPIED: usize = 2_000_000;
+
+fn size(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(size).sum::<usize>(),
+        Value::Object(members) => 1 + members.values().map(size).sum::<usize>(),
+        _ => 1,
+    }
+}
+
 /// Applies all operations, or says which one could not be.
 pub(crate) fn apply(node: &mut Node, operations: &[Operation]) -> Result<(), String> {
     let mut document = convert::to_value(node).map_err(|fault| fault.to_string())?;
+    let mut left = MOST_COPIED;
     for (at, operation) in operations.iter().enumerate() {
+        if operation.op == "copy" {
+            left = left.checked_sub(size(&document)).ok_or("the copies in this patch grow without measure")?;
+        }
         operation.apply(&mut document).map_err(|cause| {
             let path = operation.path.as_deref().unwrap_or_default();
             format!("operation {} ({} {path}): {cause}", at + 1, operation.op)

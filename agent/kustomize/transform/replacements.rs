@@ -27,16 +27,36 @@ pub(super) fn apply(resources: &mut [Resource], replacements: &[Replacement]) ->
 }
 
 fn one(resources: &mut [Resource], replacement: &Replacement) -> Result<(), String> {
-    let value = match (&replacement.source, &replacement.source_value) {
+    let mut found = match (&replacement.source, &replacement.source_value) {
         (Some(_), Some(_)) => return Err("source and sourceValue exclude each other".to_owned()),
         (None, None) => return Err("a source and at least one target are needed".to_owned()),
         _ if replacement.targets.is_empty() => {
             return Err("a source and at least one target are needed".to_owned());
         }
-        (None, Some(text)) => Node::plain(text.as_str()),
-        (Some(source), None) => source_value(resources, source)?,
+        (None, Some(text)) => Found { value: Node::plain(text.as_str()), place: None },
+        (Some(source), None) => find(resources, source)?,
     };
-    replacement.targets.iter().try_for_each(|target| write(resources, &value, target))
+    replacement.targets.iter().try_for_each(|target| write(resources, &mut found, target))
+}
+
+/// A source's value. kustomize holds the very node of the source object: where that is a target as well, the targets
+/// after it get what it has become. A value that was cut is a copy.
+struct Found {
+    value: Node,
+    place: Option<(usize, Vec<String>)>,
+}
+
+impl Found {
+    /// After a change of the object at `changed`.
+    fn refresh(&mut self, changed: usize, resource: &Resource) {
+        let Some((at, path)) = &self.place else { return };
+        if *at == changed
+            && let Ok(Some(value)) = path::lookup(&resource.node, path)
+        {
+            self.value = value.clone();
+            self.value.unshare();
+        }
+    }
 }
 
 /// The names under which selectors know an object, today's first. Whether the kind is cluster-scoped plays no part.
@@ -45,17 +65,19 @@ fn ids(resource: &Resource) -> Vec<Id> {
     std::iter::once(current).chain(resource.previous_ids()).collect()
 }
 
-fn source_value(resources: &[Resource], source: &SourceSelector) -> Result<Node, String> {
-    let mut found = resources.iter().filter(|resource| ids(resource).iter().any(|id| id.is_selected_by(&source.id)));
-    let resource = match (found.next(), found.next()) {
-        (Some(resource), None) => resource,
+fn find(resources: &[Resource], source: &SourceSelector) -> Result<Found, String> {
+    let fits = |resource: &Resource| ids(resource).iter().any(|id| id.is_selected_by(&source.id));
+    let mut fitting = resources.iter().enumerate().filter(|(_, resource)| fits(resource));
+    let (at, resource) = match (fitting.next(), fitting.next()) {
+        (Some(found), None) => found,
         (None, _) => return Err(format!("source: nothing is selected by {}", source.id)),
-        (Some(first), Some(second)) => {
+        (Some((_, first)), Some((_, second))) => {
             return Err(format!("source: {} selects {} and {}; name one", source.id, first.id(), second.id()));
         }
     };
     let field_path = if source.field_path.is_empty() { DEFAULT_PATH } else { &source.field_path };
-    let value = path::lookup(&resource.node, &path::split(field_path)).map_err(|cause| of_object(resource, &cause))?;
+    let parts = path::split(field_path);
+    let value = path::lookup(&resource.node, &parts).map_err(|cause| of_object(resource, &cause))?;
     let value = value.filter(|node| match node {
         Node::Scalar(_) => !node.is_null(),
         other => !other.is_empty(),
@@ -65,7 +87,8 @@ fn source_value(resources: &[Resource], source: &SourceSelector) -> Result<Node,
     };
     let mut value = cut(value, source.options.as_ref())?;
     value.unshare();
-    Ok(value)
+    let is_cut = source.options.as_ref().is_some_and(|options| !options.delimiter.is_empty());
+    Ok(Found { value, place: (!is_cut).then_some((at, parts)) })
 }
 
 /// The part of a text between delimiters.
@@ -90,7 +113,7 @@ fn cut(value: &Node, options: Option<&FieldOptions>) -> Result<Node, String> {
     Ok(Node::Scalar(scalar))
 }
 
-fn write(resources: &mut [Resource], value: &Node, target: &ReplacementTarget) -> Result<(), String> {
+fn write(resources: &mut [Resource], found: &mut Found, target: &ReplacementTarget) -> Result<(), String> {
     let Some(select) = &target.select else {
         return Err("targets: select is missing".to_owned());
     };
@@ -99,7 +122,7 @@ fn write(resources: &mut [Resource], value: &Node, target: &ReplacementTarget) -
         target.reject.iter().map(|reject| Ok((reject, Matcher::new(reject)?))).collect::<Result<Vec<_>, String>>()?;
     let default = [DEFAULT_PATH.to_owned()];
     let paths = if target.field_paths.is_empty() { &default[..] } else { &target.field_paths };
-    for resource in resources.iter_mut() {
+    for (at, resource) in resources.iter_mut().enumerate() {
         let ids = ids(resource);
         if !matcher.fits_labels(&resource.node)
             || rejects.iter().any(|(reject, matcher)| is_rejected(resource, &ids, reject, matcher))
@@ -108,9 +131,10 @@ fn write(resources: &mut [Resource], value: &Node, target: &ReplacementTarget) -
             continue;
         }
         for path in paths {
-            into_field(&mut resource.node, path, value, target.options.as_ref())
+            into_field(&mut resource.node, path, &found.value, target.options.as_ref())
                 .map_err(|cause| of_object(resource, &format!("targets: {path}: {cause}")))?;
             resource.sync_shared();
+            found.refresh(at, resource);
         }
     }
     Ok(())

@@ -82,7 +82,7 @@ fn replace(node: &mut Node, values: &BTreeMap<&str, Value>) -> Result<(), String
             Ok(())
         }
         Node::Seq(items) => items.iter_mut().try_for_each(|item| match item {
-            Node::Scalar(scalar) if scalar.tag == Tag::Str => {
+            Node::Scalar(scalar) if is_text(scalar) => {
                 in_scalar(scalar, values);
                 Ok(())
             }
@@ -91,8 +91,18 @@ fn replace(node: &mut Node, values: &BTreeMap<&str, Value>) -> Result<(), String
     }
 }
 
+/// Text, or a value that was written without a type.
+fn is_text(scalar: &Scalar) -> bool {
+    scalar.tag == Tag::Str || scalar.untagged
+}
+
 fn in_scalar(scalar: &mut Scalar, values: &BTreeMap<&str, Value>) {
-    if scalar.tag != Tag::Str || !scalar.text.contains('$') {
+    if !is_text(scalar) {
+        return;
+    }
+    if !scalar.text.contains('$') {
+        // What was written without a type becomes text here.
+        (scalar.tag, scalar.untagged) = (Tag::Str, false);
         return;
     }
     let (tag, text) = match expand(&scalar.text, values) {

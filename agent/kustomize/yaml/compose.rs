@@ -1,8 +1,9 @@
 //! Parser events become trees.
 //!
-//! Anchors are expanded and merge keys (`<<`) resolved while composing, so that nothing after this knows them. A key
-//! that stands beside `<<` wins over the merged one, wherever it stands. What an input may cost is bounded by
-//! [`Budget`]: a file of a few hundred bytes can name billions of nodes through nested aliases.
+//! Anchors are expanded and merge keys (`<<`) resolved while composing, so that nothing after this knows them. For
+//! kustomize a key that stands beside `<<` wins over the merged one, wherever it stands; for kubectl only if it stands
+//! after it. What an input may cost is bounded by [`Budget`]: a file of a few hundred bytes can name billions of nodes
+//! through nested aliases.
 
 use super::error::{Fault, YamlError};
 use super::node::{Map, Node, Scalar, Tag};
@@ -228,7 +229,8 @@ impl<'t> Composer<'t, '_> {
     fn mapping(&mut self) -> Result<Map, YamlError> {
         let mut map = Map::new();
         let mut seen: HashSet<Box<str>> = HashSet::new();
-        let mut merged: Vec<Map> = Vec::new();
+        // Each source of a merge with the number of keys that stand before its `<<`.
+        let mut merged: Vec<(usize, Map)> = Vec::new();
         let parent = self.path.len();
         loop {
             let (event, span) = self.next()?;
@@ -248,7 +250,10 @@ impl<'t> Composer<'t, '_> {
             let value = self.node(event, span)?;
             self.path.truncate(parent);
             match key {
-                None => merged.extend(self.merge_sources(value, value_at)?),
+                None => {
+                    let sources = self.merge_sources(value, value_at)?;
+                    merged.extend(sources.into_iter().map(|source| (map.len(), source)));
+                }
                 Some(key) => {
                     if is_new(&map, &mut seen, &key) {
                         map.push(key, value);
@@ -258,10 +263,18 @@ impl<'t> Composer<'t, '_> {
                 }
             }
         }
-        for source in merged {
+        let mut settled = HashSet::new();
+        for (before, source) in merged {
             for (key, value) in source {
                 if is_new(&map, &mut seen, &key) {
+                    settled.insert(key.clone());
                     map.push(key, value);
+                } else if self.dialect != Dialect::Kustomize
+                    && map.position(&key).is_some_and(|at| at < before)
+                    && settled.insert(key.clone())
+                {
+                    // go-yaml 2 merges where `<<` stands: over the keys before it, under those after it.
+                    map.insert(&key, value);
                 }
             }
         }

@@ -267,6 +267,11 @@ impl Map {
         self.entries.iter_mut().find(|(name, _)| &**name == key).map(|(_, value)| value)
     }
 
+    /// The place of a member.
+    pub(crate) fn position(&self, key: &str) -> Option<usize> {
+        self.entries.iter().position(|(name, _)| &**name == key)
+    }
+
     /// Whether there is a member of this name.
     pub(crate) fn contains(&self, key: &str) -> bool {
         self.get(key).is_some()

@@ -20,7 +20,7 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    /// A folder of `tests/cases`: `input/` is the tree, `input/overlay` (if there) what is built, `unrestricted` and
+    /// A folder of `tests/cases`: `input/` is the tree, `input/overlay` (if there) or the folder that `root` names what is built, `unrestricted` and
     /// `legacy` are switches, and `shared` lists folders of the tree into which `tests/shared` is put.
     pub(crate) fn read(folder: &Path) -> Case {
         let mut case = Case {
@@ -42,6 +42,9 @@ impl Case {
         if input.join("overlay").is_dir() {
             case.root = "overlay".to_owned();
         }
+        if let Ok(root) = std::fs::read_to_string(folder.join("root")) {
+            root.trim().clone_into(&mut case.root);
+        }
         case
     }
 
@@ -62,6 +65,7 @@ impl Case {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, content).unwrap();
         }
+        std::fs::write(folder.join("root"), &self.root).unwrap();
         if self.unrestricted {
             std::fs::write(folder.join("unrestricted"), "").unwrap();
         }

@@ -286,7 +286,8 @@ impl Job {
                     struck.push(id);
                 }
                 Done::Deleting => {
-                    report.done.push(format!("{id} {}", count_up(&mut report.changes.deleted, "is being deleted")));
+                    // Told again when it is confirmed, and counted then.
+                    report.done.push(format!("{id} is being deleted"));
                 }
                 Done::Forgotten(_) | Done::Left => struck.push(id),
                 Done::Held(why) => {

@@ -157,7 +157,7 @@ impl Page<'_> {
         self.title(source.suspended, &source.ready, title);
         if let Some(snapshot) = &source.snapshot {
             let signer = match &snapshot.signer {
-                Some(signer) => format!("signed by {signer}"),
+                Some(signer) => format!("signed: {signer}"),
                 None => "taken without a signature".to_owned(),
             };
             let accepted = text::age(snapshot.accepted_at, self.look.now);
