@@ -42,7 +42,7 @@ mod verify;
 mod wire;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use tokio::sync::RwLock;
@@ -78,6 +78,8 @@ pub struct Git {
     clients: Clients,
     breaker: Breaker,
     asked: Arc<Mutex<HashMap<ResourceName, Asked>>>,
+    /// What was seen to be complete since the start: a poll with nothing new need not walk it again.
+    complete: Arc<Mutex<HashMap<ResourceName, Complete>>>,
     /// Held for reading by every fetch: nothing is collected while objects arrive that nothing points to yet.
     fetching: Arc<RwLock<()>>,
 }
@@ -85,6 +87,9 @@ pub struct Git {
 /// An offer whose commits were asked for, and the floor they were asked for down to. What the server then gave is all
 /// there is: an offer that was refused is not fetched again with every poll.
 type Asked = (Offer, Option<Oid>);
+
+/// A commit all of whose files in these folders are in the store.
+type Complete = (Oid, Option<Vec<String>>);
 
 /// What a poll came to.
 #[derive(Debug)]
@@ -112,6 +117,7 @@ impl Git {
             clients: Clients::default(),
             breaker: Breaker::default(),
             asked: Arc::default(),
+            complete: Arc::default(),
             fetching: Arc::default(),
         }
     }
@@ -172,7 +178,18 @@ impl Git {
             let source = ObjectError::Missing { kind: "object", oid };
             return Err(SourceError::Content { revision: offer.revision.to_string(), source });
         }
-        Ok(Some(self.complete(source, head, snapshot.accepted_at)))
+        self.note_complete(source, offer.commit());
+        Ok(Some(self.snapshot(source, head, snapshot.accepted_at)))
+    }
+
+    fn note_complete(&self, source: &GitSource, commit: Oid) {
+        let mut complete = self.complete.lock().unwrap_or_else(PoisonError::into_inner);
+        complete.insert(source.name.clone(), (commit, source.paths.clone()));
+    }
+
+    fn is_complete(&self, source: &GitSource, commit: Oid) -> bool {
+        let complete = self.complete.lock().unwrap_or_else(PoisonError::into_inner);
+        complete.get(&source.name).is_some_and(|(held, paths)| *held == commit && *paths == source.paths)
     }
 
     /// Reads the commit (and the tag) of an offer from the store and checks its signatures; `None` if it is not there.
@@ -199,7 +216,7 @@ impl Git {
         verify::head(source, offer, &commit, tag.as_ref(), adopted).map(Some)
     }
 
-    fn complete(&self, source: &GitSource, head: Verified<Head>, accepted_at: Timestamp) -> Verified<Snapshot> {
+    fn snapshot(&self, source: &GitSource, head: Verified<Head>, accepted_at: Timestamp) -> Verified<Snapshot> {
         let snapshot = Snapshot::new(self.repository.clone(), source, (*head).clone(), accepted_at);
         head.into_snapshot(snapshot)
     }

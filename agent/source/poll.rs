@@ -54,13 +54,13 @@ impl Git {
         let revision = &offer.revision;
         let floor = row.floor.as_ref();
         let step = Floor::step(floor, &source.track(), &offer.candidate);
-        if step == Ok(Step::Same)
-            && let Ok(Some(held)) = self.load(source).await
-            && held.revision() == revision
-        {
+        if step == Ok(Step::Same) && self.holds(source, &offer).await? {
             return Ok(PollOutcome::Unchanged(revision.clone()));
         }
-        self.repository.store.note_pending(&source.name, offer.commit()).await?;
+        // An offer that is refused again and again is written down once.
+        if row.pending != Some(offer.commit()) {
+            self.repository.store.note_pending(&source.name, offer.commit()).await?;
+        }
         let mut fetch = Fetch { session, repository: &self.repository, limits: source.limits };
         let step = match step {
             Ok(step) => step,
@@ -79,6 +79,18 @@ impl Git {
         self.accept(source, &offer, head, meter, now).await.map(PollOutcome::New)
     }
 
+    /// Whether an offer is the last accepted snapshot, believed still and complete.
+    async fn holds(&self, source: &GitSource, offer: &Offer) -> Result<bool, SourceError> {
+        let newest = self.repository.store.snapshots(&source.name, 1).await?;
+        let Some(held) = newest.first().filter(|row| row.snapshot.revision == offer.revision) else {
+            return Ok(false);
+        };
+        if self.is_complete(source, offer.commit()) {
+            return Ok(matches!(self.believe(source, offer, held.snapshot.accepted_at).await, Ok(Some(_))));
+        }
+        Ok(matches!(self.load(source).await, Ok(Some(_))))
+    }
+
     /// Brings the commit of an offer here and believes it, or says why not. No file was paid for yet.
     async fn adopt(
         &self,
@@ -94,7 +106,9 @@ impl Git {
         };
         let failed = |fault| exchange_error(source, &offer.revision, "fetch commits", fault);
         let asked = (offer.clone(), floor);
-        if !self.was_asked(source, &asked) && !self.has_commits(offer, floor, source).await.map_err(failed)? {
+        let here = self.repository.commit(offer.commit()).await.map_err(failed)?.is_some();
+        let was_asked = here && self.was_asked(source, &asked);
+        if !was_asked && !self.has_commits(offer, floor, source).await.map_err(failed)? {
             fetch.commits(offer, floor).await.map_err(failed)?;
             self.asked().insert(source.name.clone(), asked);
         }
@@ -197,7 +211,8 @@ impl Git {
         };
         let floor = Floor { track: source.track(), commit: offer.commit(), tag: offer.tag(), version: offer.version() };
         store.accept_snapshot(&source.name, snapshot, floor, source.history).await?;
-        Ok(self.complete(source, head, now))
+        self.note_complete(source, offer.commit());
+        Ok(self.snapshot(source, head, now))
     }
 }
 
