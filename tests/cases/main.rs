@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod api_trouble;
 mod crash;
 mod heard;
 mod main_job;
