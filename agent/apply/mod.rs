@@ -1,14 +1,11 @@
 //! Carries a plan out, wave by wave, and says what became of each step. It decides nothing.
 //!
-//! Guarantees: a step's failure stops no other step; each outcome is either confirmed by the API server or a failure;
-//! while the server asks for a pause, nothing is sent.
+//! Guarantees: a step's failure stops no other step; each outcome is either confirmed by the API server or a failure.
 
 mod outcome;
 mod step;
-mod throttle;
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -19,7 +16,6 @@ use wickie_plan::{Step, Wave, health};
 use crate::cluster::{ApiError, Class, Cluster};
 
 pub use outcome::{Done, Failure, Outcome};
-use throttle::Throttle;
 
 /// How many requests are under way at once.
 const IN_FLIGHT: usize = 8;
@@ -31,13 +27,12 @@ const ESTABLISH: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct Executor {
     cluster: Cluster,
-    throttle: Rc<Throttle>,
 }
 
 impl Executor {
-    /// An executor for a cluster. Clones share what the server has asked for.
+    /// An executor for a cluster.
     pub fn new(cluster: Cluster) -> Self {
-        Self { cluster, throttle: Rc::default() }
+        Self { cluster }
     }
 
     /// Carries one wave out, and waits for what the next one needs of it.
@@ -50,7 +45,7 @@ impl Executor {
         loop {
             while running.len() < IN_FLIGHT && !lost {
                 let Some(step) = steps.pop() else { break };
-                running.push(step::run(&self.cluster, &self.throttle, step, manifests.get(&step.id)));
+                running.push(step::run(&self.cluster, step, manifests.get(&step.id)));
             }
             let Some(outcome) = running.next().await else { break };
             // When the server is away every further step would only wait for its own time-out.

@@ -9,7 +9,6 @@ use wickie_plan::drift::{self, Manager};
 use wickie_plan::{Action, Step};
 
 use super::outcome::{Done, Failure, Outcome};
-use super::throttle::Throttle;
 use crate::cluster::{ApiError, Class, Cluster, FieldConflict, Kind, MANAGER, Sent};
 
 /// How often a request is sent that the server was too busy for.
@@ -21,8 +20,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// How long a deleted object may take to go before it is made again.
 const RECREATE: Duration = Duration::from_secs(60);
 
-pub(super) async fn run(cluster: &Cluster, throttle: &Throttle, step: &Step, manifest: Option<&Manifest>) -> Outcome {
-    let wire = Wire { cluster, throttle };
+pub(super) async fn run(cluster: &Cluster, step: &Step, manifest: Option<&Manifest>) -> Outcome {
+    let wire = Wire { cluster };
     let done = match (&step.action, manifest) {
         (Action::Hold(why), _) => Ok(Done::Held(why.clone())),
         (Action::Forget(why), _) => Ok(Done::Forgotten(why.clone())),
@@ -41,7 +40,6 @@ pub(super) async fn run(cluster: &Cluster, throttle: &Throttle, step: &Step, man
 
 struct Wire<'a> {
     cluster: &'a Cluster,
-    throttle: &'a Throttle,
 }
 
 impl Wire<'_> {
@@ -146,16 +144,15 @@ impl Wire<'_> {
     {
         let mut tries = 0;
         loop {
-            self.throttle.pass().await;
             let answer = request().await;
             let Err(ApiError { class: Class::Busy(asked), .. }) = &answer else { return answer };
             tries += 1;
             if tries >= TRIES {
                 return answer;
             }
-            match asked {
-                Some(asked) => self.throttle.pause(*asked),
-                None => tokio::time::sleep(backoff(tries, LONGEST_PAUSE, fastrand::f64())).await,
+            // Where the server asked for a pause, the next request waits for its end by itself.
+            if asked.is_none() {
+                tokio::time::sleep(backoff(tries, LONGEST_PAUSE, fastrand::f64())).await;
             }
         }
     }

@@ -1,8 +1,11 @@
 //! One request to the API server at a time: sent, bounded in time and size, its failure classified.
+//!
+//! Guarantee: while the server asks for a pause, nothing is sent, whoever wants to.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use kube::Client;
 use kube::client::Body;
@@ -13,7 +16,9 @@ use serde_json::{Value, json};
 use wickie_model::ObjectId;
 
 use super::error::{ApiError, Class};
+use super::events::Events;
 use super::kinds::{Kind, Kinds};
+use super::throttle::Throttle;
 
 /// Our field manager.
 pub const MANAGER: &str = "wickie";
@@ -22,7 +27,7 @@ pub const MANAGER: &str = "wickie";
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The largest answer that is read. An object is at most 3 MiB in etcd's default configuration; a list page holds 500.
-const MAX_ANSWER: usize = 64 << 20;
+pub(super) const MAX_ANSWER: usize = 64 << 20;
 
 /// How many items a page of a list holds.
 const PAGE: u32 = 500;
@@ -32,6 +37,7 @@ const PAGE: u32 = 500;
 pub struct Cluster {
     client: Client,
     kinds: Kinds,
+    throttle: Arc<Throttle>,
 }
 
 /// What became of an apply.
@@ -72,7 +78,7 @@ pub struct Listed {
 impl Cluster {
     /// The API server that `client` speaks to.
     pub fn new(client: Client) -> Self {
-        Self { client, kinds: Kinds::default() }
+        Self { client, kinds: Kinds::default(), throttle: Arc::default() }
     }
 
     /// The client itself, for what is sent elsewhere.
@@ -163,6 +169,19 @@ impl Cluster {
         Ok(self.send(format!("read {path}"), request).await?.1)
     }
 
+    /// Opens a watch.
+    pub(super) async fn watch(
+        &self,
+        tried: String,
+        request: Result<Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<Events, ApiError> {
+        let mut request = request.map_err(|error| ApiError::other(tried.clone(), error))?;
+        // From 1.37 on a server compresses each event by itself, which the client's decompression does not read.
+        request.headers_mut().insert(http::header::ACCEPT_ENCODING, http::HeaderValue::from_static("identity"));
+        let answer = self.in_time(&tried, self.open(&tried, request)).await?;
+        Ok(Events::new(tried, answer.into_body()))
+    }
+
     /// Sends a request and reads its answer.
     async fn send(
         &self,
@@ -170,27 +189,52 @@ impl Cluster {
         request: Result<Request<Vec<u8>>, kube::core::request::Error>,
     ) -> Result<(StatusCode, Value), ApiError> {
         let request = request.map_err(|error| ApiError::other(tried.clone(), error))?;
-        match tokio::time::timeout(REQUEST_TIMEOUT, self.exchange(tried.clone(), request)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(ApiError::unreachable(tried, format!("no answer within {} s", REQUEST_TIMEOUT.as_secs()))),
-        }
+        self.in_time(&tried, async {
+            let answer = self.open(&tried, request).await?;
+            let code = answer.status();
+            let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
+            let body = body.map_err(|error| ApiError::unreachable(tried.clone(), error))?.to_bytes();
+            let value = serde_json::from_slice(&body).map_err(|error| ApiError::other(tried.clone(), error))?;
+            Ok((code, value))
+        })
+        .await
     }
 
-    async fn exchange(&self, tried: String, request: Request<Vec<u8>>) -> Result<(StatusCode, Value), ApiError> {
+    /// Waits until the server may be asked, and bounds what is asked in time.
+    async fn in_time<T>(
+        &self,
+        tried: &str,
+        exchange: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<T, ApiError> {
+        self.throttle.pass().await;
+        let answer = match tokio::time::timeout(REQUEST_TIMEOUT, exchange).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                let why = format!("no answer within {} s", REQUEST_TIMEOUT.as_secs());
+                return Err(ApiError::unreachable(tried.to_owned(), why));
+            }
+        };
+        if let Err(ApiError { class: Class::Busy(Some(asked)), .. }) = &answer {
+            self.throttle.pause(*asked);
+        }
+        answer
+    }
+
+    /// Sends a request; its answer is a success, with the body still to come.
+    async fn open(&self, tried: &str, request: Request<Vec<u8>>) -> Result<Response<Body>, ApiError> {
         let answer = self.client.send(request.map(Body::from)).await;
-        let answer = answer.map_err(|error| ApiError::from_kube(tried.clone(), &error))?;
+        let answer = answer.map_err(|error| ApiError::from_kube(tried.to_owned(), &error))?;
         let code = answer.status();
+        if code.is_success() {
+            return Ok(answer);
+        }
         let retry_after =
             answer.headers().get(http::header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
-        let body = body.map_err(|error| ApiError::unreachable(tried.clone(), error))?.to_bytes();
-        if !code.is_success() {
-            let status = serde_json::from_slice::<Status>(&body)
-                .unwrap_or_else(|_| Status::failure(String::from_utf8_lossy(&body[..body.len().min(200)]).trim(), ""));
-            return Err(ApiError::from_status(tried, code.as_u16(), &status, retry_after.map(Duration::from_secs)));
-        }
-        let value = serde_json::from_slice(&body).map_err(|error| ApiError::other(tried, error))?;
-        Ok((code, value))
+        let body = body.map_err(|error| ApiError::unreachable(tried.to_owned(), error))?.to_bytes();
+        let status = serde_json::from_slice::<Status>(&body)
+            .unwrap_or_else(|_| Status::failure(String::from_utf8_lossy(&body[..body.len().min(200)]).trim(), ""));
+        Err(ApiError::from_status(tried.to_owned(), code.as_u16(), &status, retry_after.map(Duration::from_secs)))
     }
 }
 

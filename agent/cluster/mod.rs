@@ -6,7 +6,9 @@
 mod api;
 mod connect;
 mod error;
+mod events;
 mod kinds;
+mod throttle;
 pub mod watch;
 
 pub use api::{Cluster, Listed, MANAGER, REQUEST_TIMEOUT, Sent};

@@ -1,7 +1,7 @@
 //! List, then watch, for as long as the agent lives.
 //!
 //! ```text
-//!  Listing ──► Watching(version) ──► ended: Watching(version) again, at once
+//!  Listing ──► Watching(version) ──► ended: Watching(version) again, at once if it lasted
 //!     ▲             │ 410, or an error event
 //!     └─────────────┴── other failure: the same again after a pause that grows
 //! ```
@@ -14,7 +14,6 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use kube::core::WatchEvent;
 use kube::core::params::{ListParams, WatchParams};
 use serde_json::Value;
@@ -55,6 +54,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// How long a watch is asked to last: the server ends it then, and it is opened again where it was.
 const LASTS: u32 = 290;
 
+/// A watch that lasted for less was none.
+const SHORTEST: Duration = Duration::from_secs(5);
+
 enum State {
     Listing,
     Watching(String),
@@ -66,21 +68,28 @@ pub async fn watch<T>(cluster: Cluster, selection: Selection, sender: mpsc::Send
     let mut failures = 0;
     loop {
         let before = std::mem::replace(&mut state, State::Listing);
+        let (watching, began) = (matches!(before, State::Watching(_)), tokio::time::Instant::now());
         let stepped = match before {
             State::Listing => list(&cluster, &selection, &sender, &wrap).await,
             State::Watching(version) => follow(&cluster, &selection, version, &sender, &wrap).await,
         };
         let Some((next, trouble)) = stepped else { return };
         state = next;
-        let Some(error) = trouble else {
+        let lasted = began.elapsed() >= SHORTEST;
+        if lasted {
             failures = 0;
+        }
+        let Some(error) = trouble else {
+            // What ends as soon as it is open must not be opened again and again without a pause.
+            if watching && !lasted {
+                tokio::time::sleep(backoff(failures, LONGEST_PAUSE, fastrand::f64())).await;
+                failures += 1;
+            }
             continue;
         };
         let expired = error.class == Class::Expired;
-        let pause = match error.class {
-            Class::Busy(Some(asked)) => asked,
-            _ => backoff(failures, LONGEST_PAUSE, fastrand::f64()),
-        };
+        // A pause that the server asked for comes on top of this one.
+        let pause = backoff(failures, LONGEST_PAUSE, fastrand::f64());
         failures += 1;
         if !expired && sender.send(wrap(Seen::Blind(error))).await.is_err() {
             return;
@@ -120,17 +129,13 @@ async fn follow<T>(
     let requests = kube::core::Request::new(selection.kind.path(""));
     let request =
         if selection.metadata { requests.watch_metadata(&params, &version) } else { requests.watch(&params, &version) };
-    let request = match request {
-        Ok(request) => request,
-        Err(error) => return Some((State::Listing, Some(ApiError::other(tried, error)))),
-    };
     let opened = tokio::select! {
-        opened = cluster.client().request_events::<Value>(request) => opened,
+        opened = cluster.watch(tried.clone(), request) => opened,
         () = sender.closed() => return None,
     };
     let mut events = match opened {
-        Ok(events) => std::pin::pin!(events),
-        Err(error) => return Some(after(version, ApiError::from_kube(tried, &error))),
+        Ok(events) => events,
+        Err(error) => return Some(after(version, error)),
     };
     loop {
         let event = tokio::select! {
@@ -138,24 +143,24 @@ async fn follow<T>(
             () = sender.closed() => return None,
         };
         let seen = match event {
-            None => return Some((State::Watching(version), None)),
-            Some(Ok(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
+            Ok(None) => return Some((State::Watching(version), None)),
+            Ok(Some(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
                 remember(&mut version, &object);
                 Seen::Here(object)
             }
-            Some(Ok(WatchEvent::Deleted(object))) => {
+            Ok(Some(WatchEvent::Deleted(object))) => {
                 remember(&mut version, &object);
                 Seen::Gone(object)
             }
-            Some(Ok(WatchEvent::Bookmark(bookmark))) => {
+            Ok(Some(WatchEvent::Bookmark(bookmark))) => {
                 version = bookmark.metadata.resource_version;
                 continue;
             }
-            Some(Ok(WatchEvent::Error(status))) => {
+            Ok(Some(WatchEvent::Error(status))) => {
                 let error = ApiError::from_kube(tried, &kube::Error::Api(status));
                 return Some(after(version, error));
             }
-            Some(Err(error)) => return Some(after(version, ApiError::from_kube(tried, &error))),
+            Err(error) => return Some(after(version, error)),
         };
         sender.send(wrap(seen)).await.ok()?;
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use serde_json::Value;
-use wickie_model::{Entry, Fingerprint, Gvk, ObjectId};
+use wickie_model::{Entry, EntryState, Fingerprint, Gvk, ObjectId};
 use wickie_plan::Observed;
 use wickie_plan::drift::{self, Manager};
 
@@ -37,6 +37,10 @@ impl Job {
         let mut observed = BTreeMap::new();
         let mut suspects = Vec::new();
         for (id, entry) in &self.inventory {
+            // What was never confirmed is sent, whatever is there: after a crash nothing is read only to be sent.
+            if entry.state == EntryState::Planned && self.wanted.desired.contains_key(id) {
+                continue;
+            }
             match self.glance_when_seen(id, entry, deadline).await? {
                 Some(known) => {
                     observed.insert(id.clone(), known);

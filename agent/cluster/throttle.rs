@@ -1,6 +1,6 @@
 //! What the API server has asked for: to be left alone for a while.
 
-use std::cell::Cell;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -8,20 +8,16 @@ use tokio::time::Instant;
 /// The longest pause that a server may ask for.
 const LONGEST: Duration = Duration::from_secs(120);
 
-/// One gate for all requests of an executor.
+/// One gate for all requests to a server.
 #[derive(Default)]
 pub(super) struct Throttle {
-    until: Cell<Option<Instant>>,
+    until: Mutex<Option<Instant>>,
 }
 
 impl Throttle {
     /// Waits until the server may be asked again. What waited together does not start together.
     pub(super) async fn pass(&self) {
-        while let Some(until) = self.until.get() {
-            if Instant::now() >= until {
-                self.until.set(None);
-                return;
-            }
+        while let Some(until) = self.until() {
             let spread = Duration::from_millis(fastrand::u64(0..500));
             tokio::time::sleep_until(until + spread).await;
         }
@@ -30,9 +26,15 @@ impl Throttle {
     /// The server asked for a pause.
     pub(super) fn pause(&self, asked: Duration) {
         let until = Instant::now() + asked.min(LONGEST);
-        if self.until.get().is_none_or(|before| before < until) {
-            self.until.set(Some(until));
-        }
+        let mut gate = self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        *gate = gate.max(Some(until));
+    }
+
+    /// The end of the pause, if there is one.
+    fn until(&self) -> Option<Instant> {
+        let mut gate = self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        *gate = gate.filter(|until| Instant::now() < *until);
+        *gate
     }
 }
 
