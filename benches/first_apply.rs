@@ -38,7 +38,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let agent = fleet.start()?;
     applied(&agent, &first, count).await;
     println!("first apply: all are there after {:.1} s", start.elapsed().as_secs_f64());
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    settled(&control_plane).await;
     let cost = requests(&control_plane, 0)?;
     println!("  its API requests: {}", said(&cost));
     println!(
@@ -63,7 +63,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     .await;
     let took = start.elapsed();
     applied(&agent, &second, count).await;
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    settled(&control_plane).await;
     let fetched: u64 =
         fleet.git.requests_where(wickie_testbench::git_server::is_fetch).iter().map(|one| one.response_bytes).sum();
     println!("a one-line commit: applied after {:.1} s, the wait for the next poll included", took.as_secs_f64());
@@ -92,6 +92,19 @@ async fn applied(agent: &Agent, commit: &str, count: usize) {
         let one = &status["kustomizations"][0];
         let held = one["appliedRevision"] == format!("main@sha1:{commit}") && one["ready"]["status"] == "True";
         ensure!(held && one["objects"]["total"] == count, "{one:#}");
+        anyhow::Ok(())
+    })
+    .await;
+}
+
+/// Waits until the agent asks nothing more. The controllers work through a thousand objects for a while, and write an annotation on each
+/// Deployment: a change of metadata, which the agent looks at.
+async fn settled(control_plane: &ControlPlane) {
+    let asked = || anyhow::Ok(control_plane.audit_of("wickie")?.len());
+    eventually("the agent asks nothing for ten seconds", LONG, || async {
+        let before = asked()?;
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        ensure!(before == asked()?, "it asks");
         anyhow::Ok(())
     })
     .await;

@@ -54,8 +54,8 @@ pub struct Sent {
 struct Page {
     #[serde(default)]
     metadata: PageMetadata,
-    #[serde(default)]
-    items: Vec<Value>,
+    /// The API server writes `null` for a list of metadata that is empty.
+    items: Option<Vec<Value>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -155,7 +155,7 @@ impl Cluster {
             let tried = format!("list {}", kind.gvk().kind);
             let (_, answer) = self.send(tried.clone(), request).await?;
             let page: Page = serde_json::from_value(answer).map_err(|error| ApiError::other(tried, error))?;
-            items.extend(page.items);
+            items.extend(page.items.into_iter().flatten());
             if page.metadata.more.is_empty() {
                 return Ok(Listed { items, resource_version: page.metadata.resource_version });
             }
@@ -244,5 +244,18 @@ fn absent_as_none(answer: Result<(StatusCode, Value), ApiError>) -> Result<Optio
         Ok((_, object)) => Ok(Some(object)),
         Err(ApiError { class: Class::NotFound, .. }) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A cluster without a CRD was taken for one whose CRDs cannot be seen, and asked again for ever.
+    #[test]
+    fn an_empty_list_may_be_null() {
+        let page = r#"{"kind":"PartialObjectMetadataList","metadata":{"resourceVersion":"7"},"items":null}"#;
+        let page: Page = serde_json::from_str(page).unwrap();
+        assert_eq!((page.items, page.metadata.resource_version.as_str()), (None, "7"));
     }
 }
