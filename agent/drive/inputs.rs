@@ -29,6 +29,8 @@ pub(super) struct ClusterInput {
     declared: BTreeMap<Resource, Declared>,
     kinds: BTreeMap<ResourceKind, Watched>,
     definitions_read: bool,
+    /// Whether what the store remembers has been held against what is declared.
+    compared: bool,
     flux: Flux,
     /// When it is asked again whether Flux is active.
     due: Option<Duration>,
@@ -253,6 +255,18 @@ impl Drive {
         } else if asked {
             self.requested(resource);
         }
+    }
+
+    /// Once all inputs have been read: what the store remembers and nobody declares any more has vanished while no agent
+    /// ran.
+    pub(super) fn forget_undeclared(&mut self) {
+        if self.cluster_input.compared || !self.cluster_input.is_read() || !self.files.problems.is_empty() {
+            return;
+        }
+        self.cluster_input.compared = true;
+        let undeclared: Vec<_> =
+            self.records.keys().filter(|resource| !self.declared.contains_key(*resource)).cloned().collect();
+        undeclared.iter().for_each(|resource| self.removed(resource));
     }
 
     /// An object of the cluster is done with: what was last seen of it no longer counts.

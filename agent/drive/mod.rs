@@ -280,6 +280,7 @@ impl Drive {
     /// Does all that is due.
     fn tick(&mut self) {
         let now = self.clock.now();
+        self.forget_undeclared();
         self.tick_inputs(now);
         self.tick_sources(now);
         self.tick_providers(now);

@@ -2,8 +2,9 @@
 
 use std::rc::Rc;
 
+use jiff::Timestamp;
 use serde_json::Value;
-use wickie_model::{Entry, Inventory, ObjectId, ResourceName, condition_type};
+use wickie_model::{ConditionStatus, Entry, Inventory, ObjectId, ResourceName, condition_type, reason};
 use wickie_plan::cycle::{self, Cause, Hold};
 
 use super::{KustomizationState, resource};
@@ -79,18 +80,31 @@ impl Drive {
     /// A Kustomization's declaration is gone without its deletion having been asked for: a file that was taken away, a
     /// CRD that vanished. That is no order to delete anything.
     pub(in crate::drive) fn kustomization_vanished(&mut self, name: &ResourceName) {
-        let Some(state) = self.kustomizations.get_mut(name) else { return };
-        let left = state.inventory.len();
-        // What is remembered of it is its inventory alone; a run that is still under way brings that back.
-        let inventory = std::mem::take(&mut state.inventory);
-        *state = KustomizationState::remembered(inventory);
+        let state = self.kustomizations.remove(name);
+        // A run that is under way has the inventory with it, and brings it back.
+        let away = state.as_ref().is_some_and(|state| state.cycle.stage() == Some(cycle::Stage::Applying));
+        let inventory = state.map(|state| state.inventory).unwrap_or_default();
         self.shared.claims.borrow_mut().want(name, []);
-        if left > 0 {
-            tracing::warn!(kustomization = %name, objects = left, "its declaration is gone; its objects are left as they are");
-        } else {
-            self.kustomizations.remove(name);
-            self.batch.gone.push(resource(name));
-            self.records.remove(&resource(name));
+        let resource = resource(name);
+        if inventory.is_empty() && !away {
+            self.batch.gone.push(resource.clone());
+            self.records.remove(&resource);
+            return;
         }
+        let message =
+            "its declaration is gone; its objects are left in the cluster as they are, and no longer looked after";
+        tracing::warn!(kustomization = %name, "{message}");
+        self.kustomizations.insert(name.clone(), KustomizationState::remembered(inventory));
+        let now = Timestamp::now();
+        self.set_status(&resource, |conditions, _, generation| {
+            conditions.set(
+                condition_type::READY,
+                ConditionStatus::False,
+                reason::INVALID_SPEC,
+                message,
+                generation,
+                now,
+            );
+        });
     }
 }
