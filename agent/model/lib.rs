@@ -4,6 +4,7 @@
 //! (source, render, plan, apply, report) and the store speak in these types, so that a stage
 //! never needs to know another stage to understand what it is handed.
 
+mod budget;
 mod cause;
 mod condition;
 mod digest;
@@ -14,7 +15,9 @@ mod manifest;
 mod object;
 mod resource;
 mod revision;
+mod window;
 
+pub use budget::{BUDGET_FORM, Budget, ParseBudgetError, ParseSizeError, Period, parse_size};
 pub use cause::Cause;
 pub use condition::{Condition, ConditionStatus, Conditions, condition_type, reason};
 pub use digest::{Digest, Hasher, ParseDigestError};
@@ -25,3 +28,4 @@ pub use manifest::{Manifest, ManifestError};
 pub use object::{Gvk, ObjectId};
 pub use resource::{Resource, ResourceKind, ResourceName};
 pub use revision::{Oid, ParseOidError, ParseRevisionError, Revision};
+pub use window::{ParseWindowError, WINDOW_FORM, Window, Windows};
