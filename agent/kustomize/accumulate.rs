@@ -21,6 +21,7 @@ use crate::steps;
 use crate::yaml;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// What was gathered.
 #[derive(Debug)]
@@ -104,7 +105,7 @@ impl<'f> Target<'f> {
             }
             (Some(path), _) => {
                 let (file, bytes) = self.load("openapi.path", path)?;
-                let trees = yaml::trees(&file, bytes, yaml::Dialect::Kubernetes)?;
+                let trees = yaml::trees(&file, &bytes, yaml::Dialect::Kubernetes)?;
                 if let Some(tree) = trees.first() {
                     self.schema.adopt(Schema::from_open_api(&tree.root));
                 }
@@ -140,19 +141,12 @@ impl<'f> Target<'f> {
     }
 
     /// The content of a file that a field names.
-    pub(crate) fn load(&self, field: &str, path: &str) -> Result<(String, &'f [u8]), Error> {
-        match self.loader.load(path) {
-            Ok((file, bytes)) => Ok((file, bytes)),
-            Err(error) => Err(self.load_error(field, path, error)),
-        }
+    pub(crate) fn load(&self, field: &str, path: &str) -> Result<(String, Arc<[u8]>), Error> {
+        self.loader.load(path).map_err(|error| self.load_error(field, path, error))
     }
 
     fn load_error(&self, field: &str, path: &str, error: LoadError) -> Error {
-        let place = self.kustomization.place(field);
-        match error {
-            LoadError::Problem(problem) => Error::Path { place, path: path.to_owned(), problem },
-            LoadError::Refusal(refusal) => Error::Refused { place, refusal },
-        }
+        error.at(self.kustomization.place(field), path)
     }
 
     /// Files are read, folders are built. What is neither is an error that says so.
@@ -160,7 +154,7 @@ impl<'f> Target<'f> {
         for entry in entries {
             match self.loader.load(&entry.text) {
                 Ok((file, bytes)) => {
-                    let mut found = resources::parse(&file, bytes)?;
+                    let mut found = resources::parse(&file, &bytes)?;
                     let origin = self.origin(&entry.text);
                     found.iter_mut().for_each(|resource| resource.memory.origin.clone_from(&origin));
                     insert_all(&mut gathered.resources, found)?;
@@ -175,7 +169,9 @@ impl<'f> Target<'f> {
     }
 
     fn add_base(&self, gathered: &mut Gathered, entry: &Entry, not_a_file: LoadError) -> Result<(), Error> {
-        if self.loader.is_file(&entry.text) || matches!(not_a_file, LoadError::Refusal(_)) {
+        let is_file =
+            self.loader.is_file(&entry.text).map_err(|error| self.load_error(&entry.field, &entry.text, error))?;
+        if is_file || matches!(not_a_file, LoadError::Refusal(_)) {
             return Err(self.load_error(&entry.field, &entry.text, not_a_file));
         }
         let loader = self.loader.enter(&entry.text).map_err(|error| {
@@ -238,7 +234,7 @@ impl<'f> Target<'f> {
             let mut tables = Tables::default();
             for entry in &self.kustomization.configurations {
                 let (file, bytes) = self.load(&entry.field, &entry.text)?;
-                crate::configuration::read(&file, bytes, &mut tables)?;
+                crate::configuration::read(&file, &bytes, &mut tables)?;
             }
             config.add(&tables).map_err(|problem| self.kustomization.fault("configurations", problem))?;
         }
@@ -246,7 +242,7 @@ impl<'f> Target<'f> {
         gathered.config.merge(&config).map_err(|problem| fault("configurations", problem))?;
         for entry in &self.kustomization.crds {
             let (file, bytes) = self.load(&entry.field, &entry.text)?;
-            let tables = crate::crds::read(&file, bytes)?;
+            let tables = crate::crds::read(&file, &bytes)?;
             gathered.config.add(&tables).map_err(|problem| fault(&entry.field, problem))?;
         }
         Ok(())

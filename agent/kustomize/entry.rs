@@ -5,9 +5,9 @@
 //! ```
 
 use crate::accumulate::{Gathered, SchemaInUse, Target};
-use crate::error::{Error, PathProblem, Place, Source};
+use crate::error::{Error, Place, Source};
 use crate::fieldspec::FieldSpec;
-use crate::files::{Files, LoadRestrictor, Loader};
+use crate::files::{LoadRestrictor, Loader, Tree};
 use crate::id::Id;
 use crate::metadata::{self, ORIGIN, TRANSFORMATIONS};
 use crate::order::Legacy;
@@ -84,16 +84,16 @@ const INTERNAL: [&str; 19] = [
 
 const LOCAL: &str = "config.kubernetes.io/local-config";
 
-/// Builds the kustomization in `root`, a folder of `files` (empty for the top).
+/// Builds the kustomization in `root`, a folder of the tree (empty for the top).
 ///
 /// # Errors
 ///
 /// The first thing that is wrong, with its file, line and field.
-pub fn build(files: &Files, root: &str, options: &Options) -> Result<Vec<Object>, Error> {
-    let loader = Loader::new(files, options.restrictor, root).ok_or_else(|| Error::Path {
+pub fn build(tree: &dyn Tree, root: &str, options: &Options) -> Result<Vec<Object>, Error> {
+    let loader = Loader::new(tree, options.restrictor, root).map_err(|problem| Error::Path {
         place: Place::default(),
         path: root.to_owned(),
-        problem: PathProblem::MissingFolder,
+        problem,
     })?;
     finish(Target::open(loader, Rc::new(SchemaInUse::default()))?, options)
 }

@@ -171,6 +171,12 @@ pub enum PathProblem {
     /// The path is empty.
     #[error("the path is empty")]
     Empty,
+    /// It is there, or may be, and cannot be read.
+    #[error("{cause}")]
+    Unreadable {
+        /// What came back.
+        cause: String,
+    },
 }
 
 impl fmt::Display for Place {

@@ -3,11 +3,54 @@
 //! A [`Loader`] stands in the folder of one kustomization. It knows the folders from which it was reached, so that a
 //! base which contains one of them is refused (`internal/loader/fileloader.go` in kustomize).
 
-use crate::error::{PathProblem, Refusal};
+use crate::error::{Error, PathProblem, Place, Refusal};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Files by their path from the top of the tree, with `/` between parts.
+/// What a build reads from. It is asked only for what the kustomizations reach, and each file is let go once it is read.
+///
+/// Paths start at the top of the tree: `/` between parts, no part empty, `.` or `..`; the top itself is the empty path.
+pub trait Tree {
+    /// What a path leads to, links followed; nothing where there is nothing.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be found out.
+    fn find(&self, path: &str) -> Result<Option<Found>, Unreadable>;
+
+    /// The content of a file, by the path that [`Tree::find`] gave.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or is too large.
+    fn read(&self, file: &str) -> Result<Arc<[u8]>, Unreadable>;
+
+    /// The paths of all files in and below a folder, sorted. Asked only where Flux takes a folder whole.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be read to its end.
+    fn below(&self, directory: &str) -> Result<Vec<String>, Unreadable>;
+}
+
+/// The bytes of a file.
+pub(crate) type Content = Arc<[u8]>;
+
+/// What stands at a path, by where it really stands: another path where links lead there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// A file.
+    File(String),
+    /// A folder.
+    Folder(String),
+}
+
+/// Why a tree does not say what it holds. This is no absence: the build ends with it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unreadable(pub String);
+
+/// Files by their path from the top of the tree, in memory.
 ///
 /// There are no links in it: whoever fills it follows those that stay inside the tree.
 #[derive(Debug, Clone, Default)]
@@ -34,18 +77,29 @@ impl Files {
         self.0.iter().map(|(path, content)| (path.as_str(), content))
     }
 
-    /// The files in and below a folder.
-    pub(crate) fn below<'f>(&'f self, directory: &str) -> impl Iterator<Item = (&'f str, &'f Arc<[u8]>)> {
+    /// The paths of the files in and below a folder.
+    fn paths_below(&self, directory: &str) -> impl Iterator<Item = &str> {
         let prefix = if directory.is_empty() { String::new() } else { format!("{directory}/") };
         let start = prefix.clone();
-        self.0
-            .range(start..)
-            .take_while(move |(path, _)| path.starts_with(&prefix))
-            .map(|(path, content)| (path.as_str(), content))
+        self.0.range(start..).map(|(path, _)| path.as_str()).take_while(move |path| path.starts_with(&prefix))
+    }
+}
+
+impl Tree for Files {
+    fn find(&self, path: &str) -> Result<Option<Found>, Unreadable> {
+        let is_folder = || path.is_empty() || self.paths_below(path).next().is_some();
+        Ok(match self.0.contains_key(path) {
+            true => Some(Found::File(path.to_owned())),
+            false => is_folder().then(|| Found::Folder(path.to_owned())),
+        })
     }
 
-    pub(crate) fn has_directory(&self, directory: &str) -> bool {
-        directory.is_empty() || self.below(directory).next().is_some()
+    fn read(&self, file: &str) -> Result<Arc<[u8]>, Unreadable> {
+        self.0.get(file).cloned().ok_or_else(|| Unreadable(format!("{file} is not in this tree")))
+    }
+
+    fn below(&self, directory: &str) -> Result<Vec<String>, Unreadable> {
+        Ok(self.paths_below(directory).map(str::to_owned).collect())
     }
 }
 
@@ -66,9 +120,9 @@ pub enum LoadRestrictor {
 }
 
 /// A folder from which paths are resolved.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Loader<'f> {
-    files: &'f Files,
+    tree: &'f dyn Tree,
     restrictor: LoadRestrictor,
     directory: String,
     /// Folders of the kustomizations that led here.
@@ -82,11 +136,35 @@ pub(crate) enum LoadError {
     Refusal(Refusal),
 }
 
+impl LoadError {
+    /// The error of the field that names `path`.
+    pub(crate) fn at(self, place: Place, path: &str) -> Error {
+        match self {
+            LoadError::Problem(problem) => Error::Path { place, path: path.to_owned(), problem },
+            LoadError::Refusal(refusal) => Error::Refused { place, refusal },
+        }
+    }
+}
+
+impl From<Unreadable> for LoadError {
+    fn from(cause: Unreadable) -> LoadError {
+        LoadError::Problem(PathProblem::Unreadable { cause: cause.0 })
+    }
+}
+
 impl<'f> Loader<'f> {
     /// A loader at the folder that a build starts from.
-    pub(crate) fn new(files: &'f Files, restrictor: LoadRestrictor, directory: &str) -> Option<Loader<'f>> {
-        let directory = join("", directory)?;
-        files.has_directory(&directory).then(|| Loader { files, restrictor, directory, ancestors: Vec::new() })
+    pub(crate) fn new(
+        tree: &'f dyn Tree,
+        restrictor: LoadRestrictor,
+        directory: &str,
+    ) -> Result<Loader<'f>, PathProblem> {
+        let directory = join("", directory).ok_or(PathProblem::Outside)?;
+        match tree.find(&directory) {
+            Ok(Some(Found::Folder(directory))) => Ok(Loader { tree, restrictor, directory, ancestors: Vec::new() }),
+            Ok(Some(Found::File(_)) | None) => Err(PathProblem::MissingFolder),
+            Err(cause) => Err(PathProblem::Unreadable { cause: cause.0 }),
+        }
     }
 
     /// The folder.
@@ -94,29 +172,54 @@ impl<'f> Loader<'f> {
         &self.directory
     }
 
+    /// The paths of all files in and below the folder.
+    pub(crate) fn below(&self) -> Result<Vec<String>, LoadError> {
+        Ok(self.tree.below(&self.directory)?)
+    }
+
     /// A path from the top of the tree for a file in this folder.
     pub(crate) fn full_path(&self, name: &str) -> String {
         join(&self.directory, name).unwrap_or_else(|| name.to_owned())
     }
 
-    /// A file of this very folder, whatever the restrictor says.
-    pub(crate) fn own_file(&self, name: &str) -> Option<&'f Arc<[u8]>> {
-        self.files.get(&self.full_path(name))
+    /// A file of this very folder; none where there is none.
+    pub(crate) fn own_file(&self, name: &str) -> Result<Option<Arc<[u8]>>, LoadError> {
+        match self.tree.find(&self.full_path(name))? {
+            Some(Found::File(file)) => self.allowed(&file).map(Some),
+            Some(Found::Folder(_)) | None => Ok(None),
+        }
     }
 
     /// The full path and content of the file that a field names.
-    pub(crate) fn load(&self, path: &str) -> Result<(String, &'f Arc<[u8]>), LoadError> {
+    pub(crate) fn load(&self, path: &str) -> Result<(String, Arc<[u8]>), LoadError> {
         if is_url(path) {
             return Err(LoadError::Refusal(Refusal::Remote));
         }
         let full = self.resolve(path)?;
-        if self.restrictor == LoadRestrictor::RootOnly && !contains(&self.directory, &full) {
+        let found = match self.tree.find(&full)? {
+            Some(Found::File(file)) => Some(file),
+            Some(Found::Folder(_)) | None => None,
+        };
+        // What lies outside is not told apart from what is not there.
+        if !self.may_load(found.as_deref().unwrap_or(&full)) {
             return Err(LoadError::Problem(PathProblem::Restricted { root: self.directory.clone() }));
         }
-        match self.files.get(&full) {
-            Some(content) => Ok((full, content)),
+        match found {
+            Some(file) => Ok((full, self.allowed(&file)?)),
             None => Err(LoadError::Problem(PathProblem::MissingFile)),
         }
+    }
+
+    /// Reads a file by where it really stands, if the restrictor allows it.
+    fn allowed(&self, file: &str) -> Result<Arc<[u8]>, LoadError> {
+        match self.may_load(file) {
+            true => Ok(self.tree.read(file)?),
+            false => Err(LoadError::Problem(PathProblem::Restricted { root: self.directory.clone() })),
+        }
+    }
+
+    fn may_load(&self, file: &str) -> bool {
+        self.restrictor == LoadRestrictor::None || contains(&self.directory, file)
     }
 
     /// A loader at the folder that a field names.
@@ -124,10 +227,9 @@ impl<'f> Loader<'f> {
         if is_repository(path) {
             return Err(LoadError::Refusal(Refusal::Remote));
         }
-        let directory = self.resolve(path)?;
-        if self.files.get(&directory).is_some() || !self.files.has_directory(&directory) {
+        let Some(Found::Folder(directory)) = self.tree.find(&self.resolve(path)?)? else {
             return Err(LoadError::Problem(PathProblem::MissingFolder));
-        }
+        };
         for root in std::iter::once(&self.directory).chain(&self.ancestors) {
             if contains(&directory, root) {
                 return Err(LoadError::Problem(PathProblem::Cycle { root: root.clone() }));
@@ -135,17 +237,23 @@ impl<'f> Loader<'f> {
         }
         let mut ancestors = self.ancestors.clone();
         ancestors.push(self.directory.clone());
-        Ok(Loader { files: self.files, restrictor: self.restrictor, directory, ancestors })
+        Ok(Loader { tree: self.tree, restrictor: self.restrictor, directory, ancestors })
     }
 
     /// Whether a path names neither a file nor a folder of the tree.
-    pub(crate) fn is_missing(&self, path: &str) -> bool {
-        !self.resolve(path).is_ok_and(|full| self.files.get(&full).is_some() || self.files.has_directory(&full))
+    pub(crate) fn is_missing(&self, path: &str) -> Result<bool, LoadError> {
+        match self.resolve(path) {
+            Ok(full) => Ok(self.tree.find(&full)?.is_none()),
+            Err(_) => Ok(true),
+        }
     }
 
     /// Whether a path names a file of the tree, allowed or not.
-    pub(crate) fn is_file(&self, path: &str) -> bool {
-        self.resolve(path).is_ok_and(|full| self.files.get(&full).is_some())
+    pub(crate) fn is_file(&self, path: &str) -> Result<bool, LoadError> {
+        match self.resolve(path) {
+            Ok(full) => Ok(matches!(self.tree.find(&full)?, Some(Found::File(_)))),
+            Err(_) => Ok(false),
+        }
     }
 
     fn resolve(&self, path: &str) -> Result<String, LoadError> {

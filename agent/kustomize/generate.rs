@@ -128,7 +128,7 @@ fn collect(sources: &Sources, loader: &Loader<'_>) -> Result<BTreeMap<String, Ve
     for (at, path) in sources.envs.iter().enumerate() {
         let (file, content) =
             loader.load(path).map_err(|error| Fault::Load { field: "envs", at, path: path.clone(), error })?;
-        env_pairs(&file, content, &mut pairs)?;
+        env_pairs(&file, &content, &mut pairs)?;
     }
     for literal in &sources.literals {
         pairs.push(literal_pair(literal)?);

@@ -1,4 +1,4 @@
-//! The kustomize build as a pure function: a map of files in, objects out. No I/O, no clock, no network.
+//! The kustomize build as a pure function: a tree of files in, objects out. No I/O of its own, no clock, no network.
 //!
 //! ```text
 //! files -> kustomization -> accumulate (resources, generate, transform) -> entry -> objects -> yaml
@@ -38,6 +38,6 @@ mod transform;
 
 pub use entry::{Object, Options, Order, build, to_yaml};
 pub use error::{Error, PathProblem, Place, Refusal, Source};
-pub use files::{Files, LoadRestrictor};
+pub use files::{Files, Found, LoadRestrictor, Tree, Unreadable};
 pub use flux::{FluxImage, FluxOverlay, FluxPatch, FluxSelector, build_flux, set_common_metadata};
 pub use substitute::{SubstituteError, Substitution};

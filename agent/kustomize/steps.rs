@@ -95,7 +95,7 @@ fn legacy_patches(target: &Target<'_>, entry: &Entry) -> Result<Vec<Resource>, E
         return Ok(patches);
     }
     let (file, bytes) = target.load(&entry.field, &entry.text)?;
-    resources::parse(&file, bytes)
+    resources::parse(&file, &bytes)
 }
 
 fn patch_step(target: &Target<'_>, patch: &Patch) -> Result<Option<Planned>, Error> {
@@ -106,8 +106,8 @@ fn patch_step(target: &Target<'_>, patch: &Patch) -> Result<Option<Planned>, Err
         (_, "") => (own.file.clone(), inline.to_owned()),
         ("", path) => {
             let (file, bytes) = target.load(&format!("{}.path", patch.field), path)?;
-            let text =
-                std::str::from_utf8(bytes).map_err(|_| own.fault(&patch.field, format!("{file} is not UTF-8 text")))?;
+            let text = std::str::from_utf8(&bytes)
+                .map_err(|_| own.fault(&patch.field, format!("{file} is not UTF-8 text")))?;
             (file, text.to_owned())
         }
         _ => return Err(own.fault(&patch.field, "path and patch exclude each other")),
@@ -149,7 +149,7 @@ fn json_step(target: &Target<'_>, patch: &Patch) -> Result<Planned, Error> {
         (inline, "") => inline.to_owned(),
         ("", path) => {
             let (_, bytes) = target.load(&format!("{}.path", patch.field), path)?;
-            String::from_utf8_lossy(bytes).into_owned()
+            String::from_utf8_lossy(&bytes).into_owned()
         }
         _ => return Err(fault("path and patch exclude each other")),
     };
@@ -170,8 +170,8 @@ fn load_replacements(target: &Target<'_>, fields: &[ReplacementField], name: &st
             continue;
         }
         let (file, bytes) = target.load(&format!("{name}[{at}].path"), &entry.path)?;
-        let document = Document { file: &file, bytes, strict: false };
-        let trees = yaml::trees(&file, bytes, Dialect::Kubernetes)?;
+        let document = Document { file: &file, bytes: &bytes, strict: false };
+        let trees = yaml::trees(&file, &bytes, Dialect::Kubernetes)?;
         let Some(tree) = trees.first() else {
             return Err(document.fault("", "the file is empty"));
         };
@@ -402,8 +402,8 @@ fn value_add(target: &Target<'_>, field: &str, members: &Members<'_>) -> Result<
     let path = members.text("targetFilePath")?;
     if !path.is_empty() {
         let (file, bytes) = target.load(field, &path)?;
-        let document = Document { file: &file, bytes, strict: false };
-        for tree in yaml::trees(&file, bytes, Dialect::Kubernetes)?.iter().take(1) {
+        let document = Document { file: &file, bytes: &bytes, strict: false };
+        for tree in yaml::trees(&file, &bytes, Dialect::Kubernetes)?.iter().take(1) {
             let found = yaml::json::to_value(&tree.root).map_err(|fault| document.fault("", fault.to_string()))?;
             targets.extend(read(&Field::root(document, &found).members()?)?);
         }

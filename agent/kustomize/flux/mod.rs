@@ -8,8 +8,8 @@ mod scan;
 
 use crate::accumulate::{SchemaInUse, Target};
 use crate::entry::{self, Object, Options};
-use crate::error::{Error, PathProblem, Place, Refusal};
-use crate::files::{Files, Loader, is_repository};
+use crate::error::{Error, Place, Refusal};
+use crate::files::{Loader, Tree, is_repository};
 use crate::id::{Gvk, Id};
 use crate::kustomization::{Entry, Image, Kustomization, Patch};
 use crate::select::Selector;
@@ -79,17 +79,17 @@ pub struct FluxImage {
     pub digest: String,
 }
 
-/// Builds the folder `root` of `files` as Flux builds `spec.path`.
+/// Builds the folder `root` of the tree as Flux builds `spec.path`.
 ///
 /// # Errors
 ///
 /// As for [`crate::build`]; besides, an object without a name, kind or version.
-pub fn build_flux(files: &Files, root: &str, overlay: &FluxOverlay) -> Result<Vec<Object>, Error> {
+pub fn build_flux(tree: &dyn Tree, root: &str, overlay: &FluxOverlay) -> Result<Vec<Object>, Error> {
     let options = Options::flux();
-    let loader = Loader::new(files, options.restrictor, root).ok_or_else(|| Error::Path {
+    let loader = Loader::new(tree, options.restrictor, root).map_err(|problem| Error::Path {
         place: Place { file: "spec.path".to_owned(), ..Place::default() },
         path: root.to_owned(),
-        problem: PathProblem::MissingFolder,
+        problem,
     })?;
     let mut kustomization = match Kustomization::load_lax(&loader)? {
         Some(kustomization) => {
@@ -100,7 +100,7 @@ pub fn build_flux(files: &Files, root: &str, overlay: &FluxOverlay) -> Result<Ve
             }
             kustomization
         }
-        None => scan::kustomization(files, &loader)?,
+        None => scan::kustomization(&loader)?,
     };
     lay_over(&mut kustomization, overlay, &loader)?;
     let objects = entry::finish(Target::with(loader, kustomization, Rc::new(SchemaInUse::adding()))?, &options)?;
@@ -137,7 +137,8 @@ fn lay_over(own: &mut Kustomization, overlay: &FluxOverlay, loader: &Loader<'_>)
         if is_repository(component) {
             return Err(Error::Refused { place: own.place(&field), refusal: Refusal::Remote });
         }
-        if !(overlay.ignore_missing_components && loader.is_missing(component)) {
+        let missing = || loader.is_missing(component).map_err(|error| error.at(own.place(&field), component));
+        if !(overlay.ignore_missing_components && missing()?) {
             own.components.push(Entry { field, text: component.clone() });
         }
     }

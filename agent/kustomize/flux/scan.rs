@@ -3,8 +3,8 @@
 //! Every `.yaml` and `.yml` file below is a resource; a folder below that has a kustomization of its own is one resource
 //! and is not entered (`scanManifests` in fluxcd/pkg/kustomize).
 
-use crate::error::Error;
-use crate::files::{Files, Loader};
+use crate::error::{Error, Place};
+use crate::files::{LoadError, Loader};
 use crate::kustomization::{Entry, FILE_NAMES, Kustomization};
 use crate::resources;
 use std::collections::BTreeSet;
@@ -13,10 +13,14 @@ use std::collections::BTreeSet;
 const PLACEHOLDER: &str = "_placeholder";
 
 /// Makes the kustomization. Every file is read once, so that one that is no manifest is named.
-pub(super) fn kustomization(files: &Files, loader: &Loader<'_>) -> Result<Kustomization, Error> {
+pub(super) fn kustomization(loader: &Loader<'_>) -> Result<Kustomization, Error> {
     let top = loader.directory();
-    let below: Vec<&str> =
-        files.below(top).map(|(path, _)| if top.is_empty() { path } else { &path[top.len() + 1..] }).collect();
+    let fault = |path: &str| {
+        let path = path.to_owned();
+        move |error: LoadError| error.at(Place { file: path.clone(), ..Place::default() }, &path)
+    };
+    let all = loader.below().map_err(fault(top))?;
+    let below: Vec<&str> = all.iter().map(|path| if top.is_empty() { path } else { &path[top.len() + 1..] }).collect();
     let built: BTreeSet<&str> = below
         .iter()
         .filter_map(|path| path.rsplit_once('/'))
@@ -33,8 +37,8 @@ pub(super) fn kustomization(files: &Files, loader: &Loader<'_>) -> Result<Kustom
             }
             None if path.ends_with(".yaml") || path.ends_with(".yml") => {
                 let full = loader.full_path(path);
-                if let Some(content) = files.get(&full) {
-                    resources::parse(&full, content)?;
+                if let Some(content) = loader.own_file(path).map_err(fault(&full))? {
+                    resources::parse(&full, &content)?;
                 }
                 found.insert(parts);
             }

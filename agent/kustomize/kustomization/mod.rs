@@ -7,7 +7,7 @@ pub(crate) mod decode;
 mod parts;
 
 use crate::error::{Error, Place, Refusal};
-use crate::files::Loader;
+use crate::files::{Content, Loader};
 use crate::select::Selector;
 use crate::yaml::{self, Dialect};
 use decode::{Document, Field, Members};
@@ -79,7 +79,7 @@ impl Kustomization {
         let Some((name, bytes)) = Kustomization::file_in(loader)? else {
             return Err(Error::NoKustomization { directory: shown(loader) });
         };
-        let read = Kustomization::parse(&loader.full_path(name), name, bytes, true)?;
+        let read = Kustomization::parse(&loader.full_path(name), name, &bytes, true)?;
         if read.is_empty {
             return Err(Error::Empty { file: read.file });
         }
@@ -91,18 +91,23 @@ impl Kustomization {
         let Some((name, bytes)) = Kustomization::file_in(loader)? else {
             return Ok(None);
         };
-        Kustomization::parse(&loader.full_path(name), name, bytes, false).map(Some)
+        Kustomization::parse(&loader.full_path(name), name, &bytes, false).map(Some)
     }
 
     /// The one kustomization file of a folder.
-    fn file_in<'f>(loader: &Loader<'f>) -> Result<Option<(&'static str, &'f [u8])>, Error> {
-        let found: Vec<_> = FILE_NAMES.into_iter().filter_map(|name| Some((name, loader.own_file(name)?))).collect();
-        match found.as_slice() {
-            [] => Ok(None),
-            [(name, bytes)] => Ok(Some((name, bytes))),
-            several => Err(Error::ManyKustomizations {
+    fn file_in(loader: &Loader<'_>) -> Result<Option<(&'static str, Content)>, Error> {
+        let mut found = Vec::new();
+        for name in FILE_NAMES {
+            let place = || Place { file: loader.full_path(name), ..Place::default() };
+            if let Some(bytes) = loader.own_file(name).map_err(|error| error.at(place(), name))? {
+                found.push((name, bytes));
+            }
+        }
+        match found.len() {
+            0 | 1 => Ok(found.pop()),
+            _ => Err(Error::ManyKustomizations {
                 directory: shown(loader),
-                names: several.iter().map(|(name, _)| (*name).to_owned()).collect(),
+                names: found.iter().map(|(name, _)| (*name).to_owned()).collect(),
             }),
         }
     }
