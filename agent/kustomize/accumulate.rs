@@ -286,7 +286,7 @@ impl<'f> Target<'f> {
                 .action
                 .apply(&mut gathered.resources, self.schema.get())
                 .map_err(|problem| self.kustomization.fault(&planned.step.field, problem))?;
-            if self.trail.is_some() {
+            if self.trail.is_some() && !planned.half {
                 let origin = planned.origin.or_else(|| self.built_in_origin(planned.step.action.transformer()));
                 for resource in &mut gathered.resources {
                     // kustomize writes the annotations anew to note the change: nothing else shares their values then.

@@ -17,6 +17,7 @@ use crate::schema::Schema;
 use crate::transform::{Action, names, vars};
 use crate::yaml::{self, Map, Node};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 /// How to build.
@@ -175,6 +176,21 @@ fn settle_annotations(resource: &mut Resource, origins: bool, transformations: b
             }
         }
     }
+}
+
+/// A file name for each object, as `kustomize build --output FOLDER` gives them (`commands/build/writer.go`): group,
+/// version, kind and name in lower case, after the namespace where there is more than one.
+pub fn file_names(objects: &[Object]) -> Vec<String> {
+    let ids: Vec<Id> = objects.iter().map(|object| Id::of(&yaml::json::from_value(&object.value))).collect();
+    let namespaces: BTreeSet<&str> = ids.iter().filter(|id| !id.cluster_scoped).map(Id::effective_namespace).collect();
+    let name = |id: &Id| {
+        let namespace = (!id.cluster_scoped && namespaces.len() > 1).then(|| id.effective_namespace());
+        let gvk = [&id.gvk.group, &id.gvk.version, &id.gvk.kind].map(String::as_str);
+        let parts =
+            namespace.into_iter().chain(gvk.into_iter().filter(|part| !part.is_empty())).chain([id.name.as_str()]);
+        parts.collect::<Vec<_>>().join("_").to_lowercase() + ".yaml"
+    };
+    ids.iter().map(name).collect()
 }
 
 /// The objects as one YAML stream, as `kustomize build` prints it.

@@ -31,6 +31,11 @@ pub trait Tree {
     ///
     /// When the folder cannot be read to its end.
     fn below(&self, directory: &str) -> Result<Vec<String>, Unreadable>;
+
+    /// What a path is called in messages.
+    fn shown(&self, path: &str) -> String {
+        path.to_owned()
+    }
 }
 
 /// The bytes of a file.
@@ -177,8 +182,17 @@ impl<'f> Loader<'f> {
         Ok(self.tree.below(&self.directory)?)
     }
 
-    /// A path from the top of the tree for a file in this folder.
-    pub(crate) fn full_path(&self, name: &str) -> String {
+    /// What the folder is called in messages.
+    pub(crate) fn shown(&self) -> String {
+        self.tree.shown(&self.directory)
+    }
+
+    /// What a file in this folder is called in messages.
+    pub(crate) fn shown_file(&self, name: &str) -> String {
+        self.tree.shown(&self.full_path(name))
+    }
+
+    fn full_path(&self, name: &str) -> String {
         join(&self.directory, name).unwrap_or_else(|| name.to_owned())
     }
 
@@ -190,7 +204,7 @@ impl<'f> Loader<'f> {
         }
     }
 
-    /// The full path and content of the file that a field names.
+    /// The file that a field names: what it is called in messages, and its content.
     pub(crate) fn load(&self, path: &str) -> Result<(String, Arc<[u8]>), LoadError> {
         if is_url(path) {
             return Err(LoadError::Refusal(Refusal::Remote));
@@ -202,10 +216,10 @@ impl<'f> Loader<'f> {
         };
         // What lies outside is not told apart from what is not there.
         if !self.may_load(found.as_deref().unwrap_or(&full)) {
-            return Err(LoadError::Problem(PathProblem::Restricted { root: self.directory.clone() }));
+            return Err(LoadError::Problem(PathProblem::Restricted { root: self.shown() }));
         }
         match found {
-            Some(file) => Ok((full, self.allowed(&file)?)),
+            Some(file) => Ok((self.tree.shown(&full), self.allowed(&file)?)),
             None => Err(LoadError::Problem(PathProblem::MissingFile)),
         }
     }
@@ -214,7 +228,7 @@ impl<'f> Loader<'f> {
     fn allowed(&self, file: &str) -> Result<Arc<[u8]>, LoadError> {
         match self.may_load(file) {
             true => Ok(self.tree.read(file)?),
-            false => Err(LoadError::Problem(PathProblem::Restricted { root: self.directory.clone() })),
+            false => Err(LoadError::Problem(PathProblem::Restricted { root: self.shown() })),
         }
     }
 
@@ -232,7 +246,7 @@ impl<'f> Loader<'f> {
         };
         for root in std::iter::once(&self.directory).chain(&self.ancestors) {
             if contains(&directory, root) {
-                return Err(LoadError::Problem(PathProblem::Cycle { root: root.clone() }));
+                return Err(LoadError::Problem(PathProblem::Cycle { root: self.tree.shown(root) }));
             }
         }
         let mut ancestors = self.ancestors.clone();
@@ -292,8 +306,8 @@ fn is_url(path: &str) -> bool {
     lower.starts_with("http://") || lower.starts_with("https://")
 }
 
-/// What kustomize would clone (`git.NewRepoSpecFromURL`).
-pub(crate) fn is_repository(path: &str) -> bool {
+/// Whether kustomize would clone what this names (`git.NewRepoSpecFromURL`).
+pub fn is_repository(path: &str) -> bool {
     let lower = path.to_ascii_lowercase();
     let rest = lower.strip_prefix("git::").unwrap_or(&lower);
     let user = rest.split_once('@').is_some_and(|(user, host)| {

@@ -36,8 +36,8 @@ mod steps;
 mod substitute;
 mod transform;
 
-pub use entry::{Object, Options, Order, build, to_yaml};
+pub use entry::{Object, Options, Order, build, file_names, to_yaml};
 pub use error::{Error, PathProblem, Place, Refusal, Source};
-pub use files::{Files, Found, LoadRestrictor, Tree, Unreadable};
+pub use files::{Files, Found, LoadRestrictor, Tree, Unreadable, is_repository as is_remote};
 pub use flux::{FluxImage, FluxOverlay, FluxPatch, FluxSelector, build_flux, set_common_metadata};
 pub use substitute::{SubstituteError, Substitution};

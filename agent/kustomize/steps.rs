@@ -21,10 +21,12 @@ use crate::yaml::{self, Dialect};
 pub(crate) struct Planned {
     pub(crate) step: Step,
     pub(crate) origin: Option<Origin>,
+    /// Whether the next step is the second half of the same transformer.
+    pub(crate) half: bool,
 }
 
 fn planned(field: impl Into<String>, action: Action) -> Planned {
-    Planned { step: Step { field: field.into(), action }, origin: None }
+    Planned { step: Step { field: field.into(), action }, origin: None, half: false }
 }
 
 /// The steps of a kustomization's own fields, in kustomize's order.
@@ -286,8 +288,11 @@ pub(crate) fn of_plugins(target: &Target<'_>, entries: &[Entry], field: &str) ->
     for config in plugin_configs(target, entries)? {
         let kind = built_in(target, field, &config)?;
         let origin = origin_of(&config);
-        for action in with_members(&config, |root, members| plugin_actions(target, field, &kind, root, members))? {
-            steps.push(Planned { step: Step { field: field.to_owned(), action }, origin: origin.clone() });
+        let actions = with_members(&config, |root, members| plugin_actions(target, field, &kind, root, members))?;
+        let last = actions.len();
+        for (at, action) in actions.into_iter().enumerate() {
+            let step = Step { field: field.to_owned(), action };
+            steps.push(Planned { step, origin: origin.clone(), half: at + 1 < last });
         }
     }
     Ok(steps)

@@ -36,7 +36,7 @@ pub(super) fn kustomization(loader: &Loader<'_>) -> Result<Kustomization, Error>
                 found.insert(parts[..count].to_vec());
             }
             None if path.ends_with(".yaml") || path.ends_with(".yml") => {
-                let full = loader.full_path(path);
+                let full = loader.shown_file(path);
                 if let Some(content) = loader.own_file(path).map_err(fault(&full))? {
                     resources::parse(&full, &content)?;
                 }
@@ -51,5 +51,5 @@ pub(super) fn kustomization(loader: &Loader<'_>) -> Result<Kustomization, Error>
         .map(|(at, parts)| Entry { field: format!("resources[{at}]"), text: parts.join("/") })
         .collect();
     let namespace = if resources.is_empty() { PLACEHOLDER } else { "" };
-    Ok(Kustomization::made(loader.full_path(FILE_NAMES[0]), resources, namespace))
+    Ok(Kustomization::made(loader.shown_file(FILE_NAMES[0]), resources, namespace))
 }

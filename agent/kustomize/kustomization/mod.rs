@@ -79,7 +79,7 @@ impl Kustomization {
         let Some((name, bytes)) = Kustomization::file_in(loader)? else {
             return Err(Error::NoKustomization { directory: shown(loader) });
         };
-        let read = Kustomization::parse(&loader.full_path(name), name, &bytes, true)?;
+        let read = Kustomization::parse(&loader.shown_file(name), name, &bytes, true)?;
         if read.is_empty {
             return Err(Error::Empty { file: read.file });
         }
@@ -91,14 +91,14 @@ impl Kustomization {
         let Some((name, bytes)) = Kustomization::file_in(loader)? else {
             return Ok(None);
         };
-        Kustomization::parse(&loader.full_path(name), name, &bytes, false).map(Some)
+        Kustomization::parse(&loader.shown_file(name), name, &bytes, false).map(Some)
     }
 
     /// The one kustomization file of a folder.
     fn file_in(loader: &Loader<'_>) -> Result<Option<(&'static str, Content)>, Error> {
         let mut found = Vec::new();
         for name in FILE_NAMES {
-            let place = || Place { file: loader.full_path(name), ..Place::default() };
+            let place = || Place { file: loader.shown_file(name), ..Place::default() };
             if let Some(bytes) = loader.own_file(name).map_err(|error| error.at(place(), name))? {
                 found.push((name, bytes));
             }
@@ -222,7 +222,8 @@ impl Kustomization {
 
 /// A folder for messages.
 fn shown(loader: &Loader<'_>) -> String {
-    if loader.directory().is_empty() { ".".to_owned() } else { loader.directory().to_owned() }
+    let shown = loader.shown();
+    if shown.is_empty() { ".".to_owned() } else { shown }
 }
 
 /// Checks `apiVersion` and `kind`; true for a component.

@@ -22,9 +22,6 @@ pub(crate) fn apply(resources: &mut [Resource], references: &[BackReference]) ->
             by_name.entry(name).or_default().push(at);
         }
     }
-    if by_name.is_empty() {
-        return Ok(());
-    }
     for (at, resource) in resources.iter_mut().enumerate() {
         let referrer = &candidates[at];
         let original = resource.original_id();

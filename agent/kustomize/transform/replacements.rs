@@ -8,7 +8,7 @@ use super::of_object;
 use crate::id::Id;
 use crate::kustomization::{FieldOptions, Replacement, ReplacementTarget, SourceSelector};
 use crate::path::{self, Create};
-use crate::resource::Resource;
+use crate::resource::{Memory, Resource};
 use crate::select::{Matcher, Selector};
 use crate::yaml::{self, Dialect, Node, json as convert};
 use serde_json::Value;
@@ -131,8 +131,19 @@ fn write(resources: &mut [Resource], found: &mut Found, target: &ReplacementTarg
             continue;
         }
         for path in paths {
-            into_field(&mut resource.node, path, &found.value, target.options.as_ref())
-                .map_err(|cause| of_object(resource, &format!("targets: {path}: {cause}")))?;
+            let options = target.options.as_ref();
+            let written = match path.starts_with("metadata.annotations") {
+                // To such a path, an object that kustomize remembers something of has annotations.
+                true => resource.patched(|resource| into_field(&mut resource.node, path, &found.value, options)).map(
+                    |kept| {
+                        if !kept {
+                            resource.memory = Memory::default()
+                        }
+                    },
+                ),
+                false => into_field(&mut resource.node, path, &found.value, options),
+            };
+            written.map_err(|cause| of_object(resource, &format!("targets: {path}: {cause}")))?;
             resource.sync_shared();
             found.refresh(at, resource);
         }

@@ -3,7 +3,7 @@
 use super::Grower;
 use super::objects::{NAMES, NAMESPACES};
 
-const KINDS: [&str; 8] =
+pub(super) const KINDS: [&str; 8] =
     ["Deployment", "StatefulSet", "Service", "ConfigMap", "Secret", "Role", "Widget", "Deploy.*|Cron.*"];
 
 impl Grower {
@@ -28,6 +28,11 @@ impl Grower {
             text.push_str(&format!(
                 "labels:\n- pairs: {{env: prod, owner: '3'}}\n  includeSelectors: {selectors}\n  includeTemplates: {templates}\n"
             ));
+            if self.one_in(3) {
+                text.push_str(
+                    "- pairs: {place: here}\n  fields:\n  - path: spec/labels\n    kind: Widget\n    create: true\n  - path: spec/template/metadata/labels\n    group: apps\n",
+                );
+            }
         }
         if self.one_in(5) {
             text.push_str("commonAnnotations: {note: hi, 'on': 'true'}\n");
@@ -52,10 +57,10 @@ impl Grower {
             text.push_str(&self.generators(folder));
         }
         if self.one_in(3) {
-            text.push_str(&self.patches());
+            text.push_str(&self.patches(folder));
         }
         if self.one_in(5) {
-            text.push_str(&self.replacements());
+            text.push_str(&self.replacements(folder));
         }
         if !self.has_var && !self.made.is_empty() && self.one_in(16) {
             self.has_var = true;
@@ -83,10 +88,11 @@ impl Grower {
         if self.one_in(10) {
             self.write(
                 format!("{folder}/places.yaml"),
-                "nameReference:\n- kind: ConfigMap\n  version: v1\n  fieldSpecs:\n  - path: spec/list\n    kind: Widget\nnamespace:\n- path: spec/items/ns\n  kind: Widget\n  create: true\ncommonLabels:\n- path: spec/labels\n  kind: Widget\n  create: true\n",
+                "namePrefix:\n- path: spec/size\n  kind: Widget\nimages:\n- path: spec/image\n  kind: Widget\nreplicas:\n- path: spec/size\n  kind: Widget\ncommonAnnotations:\n- path: spec/remarks\n  kind: Widget\n  create: true\nvarReference:\n- path: spec/list\n  kind: Widget\nnameReference:\n- kind: ConfigMap\n  version: v1\n  fieldSpecs:\n  - path: spec/list\n    kind: Widget\nnamespace:\n- path: spec/items/ns\n  kind: Widget\n  create: true\ncommonLabels:\n- path: spec/labels\n  kind: Widget\n  create: true\n",
             );
             text.push_str("configurations: [places.yaml]\n");
         }
+        text.push_str(&self.more_fields(folder));
         text
     }
 
@@ -132,8 +138,11 @@ impl Grower {
         text
     }
 
-    fn patches(&mut self) -> String {
+    fn patches(&mut self, folder: &str) -> String {
         let mut text = String::new();
+        if self.one_in(4) {
+            text.push_str(&self.patch_with_options(folder));
+        }
         for _ in 0..self.rng.usize(1..3) {
             let target = self.target();
             let which = self.rng.u8(0..9);
@@ -198,9 +207,12 @@ impl Grower {
         text
     }
 
-    fn replacements(&mut self) -> String {
+    fn replacements(&mut self, folder: &str) -> String {
         let mut text = String::new();
-        for _ in 0..self.rng.usize(1..3) {
+        for at in 0..self.rng.usize(0..3) {
+            text.push_str(&self.replacement_with_options(folder, at));
+        }
+        for _ in 0..self.rng.usize(0..3) {
             let (kind, path) = match self.rng.u8(0..5) {
                 0 => ("ConfigMap", "data.mode"),
                 1 => ("ConfigMap", "metadata.name"),

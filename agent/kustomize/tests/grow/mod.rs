@@ -4,6 +4,7 @@
 
 mod fields;
 mod objects;
+mod plugins;
 
 use crate::support::Case;
 use fastrand::Rng;

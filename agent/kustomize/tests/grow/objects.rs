@@ -81,7 +81,7 @@ impl Grower {
                 "apiVersion: networking.k8s.io/v1\nkind: Ingress\n{metadata}spec:\n  tls:\n  - secretName: {a}\n  rules:\n  - http:\n      paths:\n      - backend:\n          service: {{name: {b}, port: {{number: 80}}}}\n"
             ),
             _ => format!(
-                "apiVersion: example.com/v1\nkind: Widget\n{metadata}spec:\n  size: {replicas}\n  ratio: 1.50\n  when: 2020-01-02\n  empty:\n  nothing: null\n  list: [{a}, {b}]\n  items:\n  - name: {a}\n    value: 1\n  template:\n    spec:\n{pod}"
+                "apiVersion: example.com/v1\nkind: Widget\n{metadata}spec:\n  size: {replicas}\n  ratio: 1.50\n  when: 2020-01-02\n  empty:\n  nothing: null\n  image: nginx:1\n  configName: {{key: {b}}}\n  configRef: {a}\n  sel: {{app: web}}\n  list: [{a}, {b}]\n  items:\n  - name: {a}\n    value: 1\n  template:\n    spec:\n{pod}"
             ),
         }
     }
