@@ -1,13 +1,15 @@
 //! Arguments as written, and as used.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use wickie_model::{ResourceKind, ResourceName};
 
 use super::logging::LogFormat;
 use super::target::Target;
-use super::{diff, events, history, reconcile, run, status, suspend};
+use super::{CliError, build, diff, events, history, reconcile, run, status, suspend};
 use crate::config::DEFAULT_NAMESPACE;
 use crate::store::DataDir;
 
@@ -31,9 +33,9 @@ pub struct Cli {
     #[arg(short, long, global = true, value_name = "NAMESPACE")]
     namespace: Option<String>,
 
-    /// How answers are written
-    #[arg(short, long, global = true, value_enum, default_value_t)]
-    output: Format,
+    /// How answers are written; `build` takes a file or a folder too
+    #[arg(short, long, global = true, value_parser = OutputParser, default_value = "table", value_name = "FORM")]
+    output: Output,
 
     /// How log lines are written
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
@@ -62,6 +64,8 @@ pub(super) enum Command {
     Events(events::Args),
     /// What a run would change now
     Diff(diff::Args),
+    /// Build a kustomization on disk, as `kustomize build` does
+    Build(build::Args),
     /// Print the CRDs, for `kubectl apply -f -`
     Crds,
     /// The version of this command, and of the agent where one runs
@@ -78,6 +82,31 @@ pub enum Format {
     Json,
     /// The same as YAML.
     Yaml,
+}
+
+/// What `-o` says.
+#[derive(Clone, Debug)]
+enum Output {
+    Form(Format),
+    /// Where to write, in the form that goes there.
+    File(PathBuf),
+}
+
+/// The forms are proposed; anything else is a path.
+#[derive(Clone)]
+struct OutputParser;
+
+impl TypedValueParser for OutputParser {
+    type Value = Output;
+
+    fn parse_ref(&self, _: &clap::Command, _: Option<&clap::Arg>, value: &OsStr) -> Result<Output, clap::Error> {
+        let form = value.to_str().and_then(|text| Format::from_str(text, false).ok());
+        Ok(form.map_or_else(|| Output::File(value.into()), Output::Form))
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(Format::value_variants().iter().filter_map(ValueEnum::to_possible_value)))
+    }
 }
 
 /// Which Kubernetes API.
@@ -100,6 +129,8 @@ pub struct Settings {
     pub namespace: Option<String>,
     /// How answers are written.
     pub format: Format,
+    /// Where the answer goes instead of stdout.
+    pub(super) file: Option<PathBuf>,
 }
 
 impl Cli {
@@ -108,10 +139,14 @@ impl Cli {
         (self.log_format, self.verbose)
     }
 
-    pub(super) fn settings(self) -> (Command, Settings) {
-        let settings =
-            Settings { data_dir: DataDir::new(self.data_dir), namespace: self.namespace, format: self.output };
-        (self.command, settings)
+    pub(super) fn settings(self) -> Result<(Command, Settings), CliError> {
+        let (format, file) = match (self.output, &self.command) {
+            (Output::Form(format), _) => (format, None),
+            (Output::File(path), Command::Build(_)) => (Format::Yaml, Some(path)),
+            (Output::File(path), _) => return Err(CliError::NoForm(path.display().to_string())),
+        };
+        let data_dir = DataDir::new(self.data_dir);
+        Ok((self.command, Settings { data_dir, namespace: self.namespace, format, file }))
     }
 }
 
@@ -137,10 +172,19 @@ mod tests {
     #[test]
     fn options_may_stand_before_and_after_the_command() {
         for line in ["wickie -n apps -o json --data-dir /d status", "wickie status -n apps -o json --data-dir /d"] {
-            let (_, settings) = Cli::try_parse_from(line.split(' ')).unwrap().settings();
+            let (_, settings) = Cli::try_parse_from(line.split(' ')).unwrap().settings().unwrap();
             assert_eq!((settings.namespace.as_deref(), settings.format), (Some("apps"), Format::Json), "{line}");
             assert_eq!(settings.data_dir.path(), std::path::Path::new("/d"));
         }
+    }
+
+    #[test]
+    fn only_a_build_is_written_to_a_file() {
+        let settings = |line: &str| Cli::try_parse_from(line.split(' ')).unwrap().settings();
+        let (_, built) = settings("wickie build x -o out.yaml").unwrap();
+        assert_eq!(built.file.as_deref(), Some(std::path::Path::new("out.yaml")));
+        assert_eq!(settings("wickie -o json build").unwrap().1.format, Format::Json);
+        assert_eq!(settings("wickie status -o out.yaml").unwrap_err().exit(), super::super::Exit::Usage);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::Exit;
+use super::build::BuildError;
 use crate::drive::DriveError;
 use crate::serve::{AgentError, Refused};
 
@@ -18,6 +19,12 @@ pub enum CliError {
     /// The agent will not do it.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// A folder could not be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// `-o` names a file, and the command writes to none.
+    #[error("{0:?} is no form of an answer: there are table, json and yaml")]
+    NoForm(String),
     /// It takes too long.
     #[error(
         "there is no outcome after {waited}; it goes on in the agent: see `wickie status`, or wait longer with --timeout"
@@ -45,6 +52,7 @@ impl CliError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Waited { .. } => Exit::Differs,
+            Self::NoForm(_) => Exit::Usage,
             _ => Exit::Failed,
         }
     }

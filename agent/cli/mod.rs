@@ -9,6 +9,7 @@
 //! has colours, and what time it is.
 
 mod args;
+mod build;
 mod crds;
 mod diff;
 mod error;
@@ -27,6 +28,7 @@ mod text;
 mod version;
 
 pub use args::{Cli, Cluster, Format, Settings};
+pub use build::BuildError;
 pub use error::CliError;
 pub use logging::{LogFormat, start as start_logging};
 pub use look::Look;
@@ -37,7 +39,7 @@ use args::Command;
 impl Cli {
     /// Does what was asked.
     pub async fn execute(self, out: &mut Out) -> Result<Exit, CliError> {
-        let (command, settings) = self.settings();
+        let (command, settings) = self.settings()?;
         match command {
             Command::Run(args) => run::execute(args, &settings).await,
             Command::Status(args) => status::execute(args, &settings, out).await,
@@ -47,6 +49,7 @@ impl Cli {
             Command::History(args) => history::execute(args, &settings, out).await,
             Command::Events(args) => events::execute(args, &settings, out).await,
             Command::Diff(args) => diff::execute(args, &settings, out).await,
+            Command::Build(args) => build::execute(&args, &settings, out),
             Command::Crds => crds::execute(&settings, out),
             Command::Version => version::execute(&settings, out).await,
         }

@@ -10,6 +10,7 @@
 //! unknown, so nothing is pruned while it stands ([`Built::complete`]). A kustomize build is one whole: it fails or not.
 
 mod finish;
+mod folder;
 mod scope;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use wickie_model::{Manifest, ObjectId};
 use crate::config::Kustomization;
 
 pub use finish::{OWNER_NAME, OWNER_NAMESPACE};
+pub use folder::Folder;
 
 /// Files of a snapshot below a Kustomization's path, by their path in the repository.
 pub type Files = BTreeMap<String, Bytes>;

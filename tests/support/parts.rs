@@ -111,6 +111,17 @@ pub const KUSTOMIZE_CONTROLLER: Part = Part {
     takes: "4 minutes",
 };
 
+/// The `kustomize` command, for comparison.
+pub const KUSTOMIZE: Part = Part {
+    program: "kustomize",
+    folder: "kustomize-command",
+    package: "sigs.k8s.io/kustomize/kustomize/v5",
+    ldflags: "-s -w -X sigs.k8s.io/kustomize/api/provenance.version=kustomize/v5.8.1",
+    tags: "",
+    versions: &[],
+    takes: "1 minute",
+};
+
 /// The path of a program; builds it if it is nowhere, which takes minutes and says so on stderr. Blocks.
 ///
 /// # Errors
