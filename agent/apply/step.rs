@@ -35,7 +35,9 @@ pub(super) async fn run(cluster: &Cluster, step: &Step, manifest: Option<&Manife
             class: Class::Other,
         }),
     };
-    Outcome::of(step, done.unwrap_or_else(|error| Done::Failed(Failure::from(&error))))
+    let secret = manifest.is_some_and(Manifest::holds_secrets);
+    let failed = |error: ApiError| Done::Failed(Failure::from(&if secret { error.hidden() } else { error }));
+    Outcome::of(step, done.unwrap_or_else(failed))
 }
 
 struct Wire<'a> {

@@ -147,7 +147,18 @@ impl Cluster {
 
     /// Lists the objects of a kind that `selection` selects, page by page; `metadata` alone where that is enough.
     pub async fn list(&self, kind: &Kind, selection: &ListParams, metadata: bool) -> Result<Listed, ApiError> {
-        let requests = Requests::new(kind.path(""));
+        self.list_in("", kind, selection, metadata).await
+    }
+
+    /// The same, of one namespace.
+    pub(super) async fn list_in(
+        &self,
+        namespace: &str,
+        kind: &Kind,
+        selection: &ListParams,
+        metadata: bool,
+    ) -> Result<Listed, ApiError> {
+        let requests = Requests::new(kind.path(namespace));
         let mut items = Vec::new();
         let mut params = selection.clone().limit(PAGE);
         loop {

@@ -68,6 +68,21 @@ impl Class {
 }
 
 impl ApiError {
+    /// The same, without the server's words where those may repeat what was sent: for objects that hold secrets.
+    pub fn hidden(self) -> Self {
+        let what = match self.class {
+            Class::Invalid => "the API server says that it is not valid",
+            Class::Immutable => "the API server says that a field may not change",
+            Class::Refused => "a webhook or a policy refused it, or could not be asked",
+            Class::Other | Class::TooLarge => "the API server refused it",
+            _ => return self,
+        };
+        let why = format!(
+            "{what}; its words are not shown, because they may repeat a secret value: apply it by hand to see them"
+        );
+        Self { why, ..self }
+    }
+
     pub(super) fn from_status(tried: String, code: u16, status: &Status, retry_after: Option<Duration>) -> Self {
         Self { tried, why: describe(code, status), class: classify(code, status, retry_after) }
     }

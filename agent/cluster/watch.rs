@@ -18,6 +18,7 @@ use kube::core::WatchEvent;
 use kube::core::params::{ListParams, WatchParams};
 use serde_json::Value;
 use tokio::sync::mpsc;
+use wickie_model::ResourceName;
 use wickie_plan::cycle::backoff;
 
 use super::Cluster;
@@ -31,8 +32,21 @@ pub struct Selection {
     pub kind: Kind,
     /// A label selector; all objects where it is empty.
     pub labels: String,
+    /// One object alone; all that the labels select where there is no name.
+    pub only: Option<ResourceName>,
     /// Metadata alone, or whole objects.
     pub metadata: bool,
+}
+
+impl Selection {
+    /// An object that is watched alone takes no right to see others: a role may name it in `resourceNames`.
+    fn fields(&self) -> String {
+        self.only.as_ref().map(|only| format!("metadata.name={}", only.name)).unwrap_or_default()
+    }
+
+    fn namespace(&self) -> &str {
+        self.only.as_ref().map(|only| only.namespace.as_str()).unwrap_or_default()
+    }
 }
 
 /// What was seen.
@@ -107,8 +121,8 @@ async fn list<T>(
     sender: &mpsc::Sender<T>,
     wrap: &impl Fn(Seen) -> T,
 ) -> Stepped {
-    let params = ListParams::default().labels(&selection.labels);
-    match cluster.list(&selection.kind, &params, selection.metadata).await {
+    let params = ListParams::default().labels(&selection.labels).fields(&selection.fields());
+    match cluster.list_in(selection.namespace(), &selection.kind, &params, selection.metadata).await {
         Ok(listed) => {
             sender.send(wrap(Seen::All(listed.items, listed.resource_version.clone()))).await.ok()?;
             Some((State::Watching(listed.resource_version), None))
@@ -125,8 +139,8 @@ async fn follow<T>(
     wrap: &impl Fn(Seen) -> T,
 ) -> Stepped {
     let tried = format!("watch {}", selection.kind.gvk().kind);
-    let params = WatchParams::default().labels(&selection.labels).timeout(LASTS);
-    let requests = kube::core::Request::new(selection.kind.path(""));
+    let params = WatchParams::default().labels(&selection.labels).fields(&selection.fields()).timeout(LASTS);
+    let requests = kube::core::Request::new(selection.kind.path(selection.namespace()));
     let request =
         if selection.metadata { requests.watch_metadata(&params, &version) } else { requests.watch(&params, &version) };
     let opened = tokio::select! {

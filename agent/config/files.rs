@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use wickie_kustomize::yaml;
-use wickie_model::{Resource, ResourceKind};
+use wickie_model::{Resource, ResourceKind, ResourceName};
 
 use super::declared::Declared;
 use super::node::{self, NodeConfig};
@@ -26,6 +26,8 @@ pub struct Files {
     pub declared: BTreeMap<Resource, Declared>,
     /// Secrets that stand beside them.
     pub secrets: Secrets,
+    /// ConfigMaps that stand beside them.
+    pub config_maps: BTreeMap<ResourceName, SecretData>,
     /// The node's own configuration.
     pub node: NodeConfig,
     /// What could not be read. The rest stands all the same.
@@ -119,20 +121,24 @@ impl Files {
                 None => Ok(()),
             };
         }
+        let of = |pointer: &str| document.pointer(pointer).and_then(Value::as_str);
+        let name = || of("/metadata/name").ok_or("metadata.name is missing");
+        let namespace = || of("/metadata/namespace").unwrap_or(DEFAULT_NAMESPACE);
         match (version, kind) {
             ("v1", "Secret") => {
-                let of = |pointer: &str| document.pointer(pointer).and_then(Value::as_str);
-                let name = of("/metadata/name").ok_or("metadata.name is missing")?;
-                let namespace = of("/metadata/namespace").unwrap_or(DEFAULT_NAMESPACE);
                 let data = SecretData::from_document(document).map_err(|error| error.to_string())?;
-                self.secrets.insert(Named::secret(namespace, name), data);
+                self.secrets.insert(Named::secret(namespace(), name()?), data);
+            }
+            ("v1", "ConfigMap") => {
+                let data = SecretData::from_config_map(document).map_err(|error| error.to_string())?;
+                self.config_maps.insert(ResourceName::new(namespace(), name()?), data);
             }
             (node::API_VERSION, node::KIND) => {
                 self.node = NodeConfig::from_document(document).map_err(|error| error.to_string())?;
             }
             _ => {
                 return Err(format!(
-                    "{version} {kind:?} does not belong here: this folder takes GitRepository, Kustomization, Provider, Alert, Receiver, Secret and NodeConfig"
+                    "{version} {kind:?} does not belong here: this folder takes GitRepository, Kustomization, Provider, Alert, Receiver, Secret, ConfigMap and NodeConfig"
                 ));
             }
         }

@@ -204,7 +204,7 @@ pub(crate) struct PostBuild {
     /// Variables and their values.
     #[serde(default)]
     pub(crate) substitute: BTreeMap<String, String>,
-    /// ConfigMaps and Secrets with variables: refused until they are followed.
+    /// ConfigMaps and Secrets with variables. A later one wins over an earlier one, `substitute` over all.
     #[serde(default)]
     pub(crate) substitute_from: Vec<SubstituteReference>,
     /// Whether to substitute even where there are no variables.
@@ -215,14 +215,20 @@ pub(crate) struct PostBuild {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SubstituteReference {
-    /// ConfigMap or Secret.
-    pub(crate) kind: String,
+    /// ConfigMap or Secret, of the Kustomization's namespace.
+    pub(crate) kind: SubstituteKind,
     /// Its name.
     pub(crate) name: String,
     /// Whether it may be missing.
     #[serde(default)]
-    #[expect(dead_code, reason = "part of the schema of a field that is refused")]
     pub(crate) optional: bool,
+}
+
+/// `Kustomization.spec.postBuild.substituteFrom[].kind`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub(crate) enum SubstituteKind {
+    Secret,
+    ConfigMap,
 }
 
 /// `Kustomization.spec.postBuild.substituteStrategy`.

@@ -10,6 +10,7 @@ use wickie_plan::{DeletionPolicy, Limit, Mode};
 use super::declared::{Declared, annotation};
 use super::duration;
 use super::flux::{self, KustomizationSpec};
+use super::secrets::{ValuesKind, ValuesName};
 use super::{Invalid, NodeConfig};
 
 /// The annotations a Kustomization may carry.
@@ -48,8 +49,13 @@ pub struct Kustomization {
     pub suspend: bool,
     /// What is laid over the folder's own kustomization: targetNamespace, namePrefix, patches and so on.
     pub overlay: FluxOverlay,
-    /// Variables that are put in after the build; nothing where `postBuild` is not given.
+    /// Variables that are put in after the build, those of [`Self::substitute_from`] aside; nothing where `postBuild`
+    /// is not given.
     pub substitution: Option<Substitution>,
+    /// Where more variables come from: a later one wins over an earlier one, the spec's own over all.
+    pub substitute_from: Vec<SubstituteFrom>,
+    /// How what is encrypted in Git is decrypted.
+    pub decryption: Option<Decryption>,
     /// Labels added to every object.
     pub labels: BTreeMap<String, String>,
     /// Annotations added to every object.
@@ -62,6 +68,22 @@ pub struct Kustomization {
     pub prune_approved: Option<Revision>,
     /// Whether to write at all.
     pub mode: Mode,
+}
+
+/// A ConfigMap or Secret whose entries are variables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubstituteFrom {
+    /// Which object.
+    pub values: ValuesName,
+    /// Whether it may be missing.
+    pub optional: bool,
+}
+
+/// `spec.decryption` with the provider `sops`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decryption {
+    /// The Secret with the private keys.
+    pub secret: Option<ResourceName>,
 }
 
 /// An object whose health is waited for.
@@ -109,7 +131,9 @@ impl Kustomization {
                 ignore_missing_components: spec.ignore_missing_components,
                 build_metadata: spec.build_metadata,
             },
-            substitution: spec.post_build.map(substitution).transpose()?,
+            substitute_from: spec.post_build.iter().flat_map(|it| substitute_from(it, &name)).collect(),
+            substitution: spec.post_build.map(|it| substitution(it, node)).transpose()?,
+            decryption: None,
             labels: common.labels,
             annotations: common.annotations,
             depends_on: spec.depends_on.iter().map(|on| dependency(on, &name)).collect::<Result<_, _>>()?,
@@ -120,6 +144,13 @@ impl Kustomization {
             mode: annotated(declared, annotation::MODE, mode)?.unwrap_or_default(),
             name,
         })
+    }
+
+    /// The ConfigMaps and Secrets that a build takes values from.
+    pub fn values_named(&self) -> impl Iterator<Item = ValuesName> {
+        let keys = self.decryption.iter().filter_map(|decryption| decryption.secret.clone());
+        let keys = keys.map(|name| ValuesName { kind: ValuesKind::Secret, name });
+        self.substitute_from.iter().map(|from| from.values.clone()).chain(keys)
     }
 
     /// Whether anything's health is waited for.
@@ -150,14 +181,23 @@ fn image(image: flux::Image) -> FluxImage {
     FluxImage { name: image.name, new_name: image.new_name, new_tag: image.new_tag, digest: image.digest }
 }
 
-fn substitution(post_build: flux::PostBuild) -> Result<Substitution, Invalid> {
-    if let Some(from) = post_build.substitute_from.first() {
-        return Err(Invalid::Unsupported {
-            field: format!("spec.postBuild.substituteFrom ({} {})", from.kind, from.name),
-            way_out: "give the variables in spec.postBuild.substitute",
-        });
-    }
+fn substitute_from(post_build: &flux::PostBuild, of: &ResourceName) -> Vec<SubstituteFrom> {
+    let read = |from: &flux::SubstituteReference| SubstituteFrom {
+        values: ValuesName {
+            kind: match from.kind {
+                flux::SubstituteKind::ConfigMap => ValuesKind::ConfigMap,
+                flux::SubstituteKind::Secret => ValuesKind::Secret,
+            },
+            name: ResourceName::new(&of.namespace, &from.name),
+        },
+        optional: from.optional,
+    };
+    post_build.substitute_from.iter().map(read).collect()
+}
+
+fn substitution(post_build: flux::PostBuild, node: &NodeConfig) -> Result<Substitution, Invalid> {
     let mut substitution = Substitution::new();
+    substitution.strict = node.strict_substitutions;
     substitution.always = post_build.substitute_strategy == Some(flux::SubstituteStrategy::Always);
     for (name, value) in &post_build.substitute {
         substitution.insert(name, value).map_err(|error| Invalid::field("spec.postBuild.substitute", error))?;
@@ -286,11 +326,7 @@ mod tests {
     #[test]
     fn what_is_not_followed_is_refused_by_name() {
         for (field, value, named) in [
-            (
-                "postBuild",
-                json!({"substituteFrom": [{"kind": "Secret", "name": "vars"}]}),
-                "spec.postBuild.substituteFrom",
-            ),
+            ("postBuild", json!({"substituteFrom": [{"kind": "Pod", "name": "vars"}]}), "Pod"),
             ("postBuild", json!({"substitute": {"1a": "b"}}), "spec.postBuild.substitute"),
             ("patches", json!([{"patch": "", "options": {}}]), "options"),
             ("serviceAccountName", json!("tenant"), "spec.serviceAccountName"),

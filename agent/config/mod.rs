@@ -29,9 +29,9 @@ pub use declared::{Declared, annotation};
 pub use error::Invalid;
 pub use files::{DEFAULT_NAMESPACE, Files, Problem};
 pub use git_repository::GitRepository;
-pub use kustomization::{HealthCheck, Kustomization};
+pub use kustomization::{Decryption, HealthCheck, Kustomization, SubstituteFrom};
 pub use node::NodeConfig;
-pub use secrets::{Named, SecretData, Secrets};
+pub use secrets::{Named, SecretData, Secrets, ValuesKind, ValuesName};
 
 /// The Secrets that a declared object names.
 pub fn secrets_named(declared: &Declared) -> Vec<Named> {

@@ -20,11 +20,14 @@ pub struct NodeConfig {
     pub require_verified: bool,
     /// Whether an object may name one of another namespace.
     pub cross_namespace_references: bool,
+    /// Whether a variable without a value and without a default fails the build. Source: the feature gate
+    /// `StrictPostBuildSubstitutions` of kustomize-controller 1.9, with its default.
+    pub strict_substitutions: bool,
 }
 
 impl Default for NodeConfig {
     fn default() -> Self {
-        Self { cluster: None, require_verified: false, cross_namespace_references: true }
+        Self { cluster: None, require_verified: false, cross_namespace_references: true, strict_substitutions: true }
     }
 }
 

@@ -20,6 +20,48 @@ impl Named {
     }
 }
 
+/// What kind of object a Kustomization takes values from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ValuesKind {
+    /// A ConfigMap.
+    ConfigMap,
+    /// A Secret.
+    Secret,
+}
+
+/// A ConfigMap or Secret that a Kustomization takes values from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ValuesName {
+    /// Which of the two.
+    pub kind: ValuesKind,
+    /// Its namespace and name.
+    pub name: ResourceName,
+}
+
+impl ValuesKind {
+    /// The kind, as Kubernetes has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ConfigMap => "ConfigMap",
+            Self::Secret => "Secret",
+        }
+    }
+
+    /// The name of its collection in the API.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::ConfigMap => "configmaps",
+            Self::Secret => "secrets",
+        }
+    }
+}
+
+impl fmt::Display for ValuesName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind.as_str(), self.name)
+    }
+}
+
 /// Secrets by name, as far as they are there.
 pub type Secrets = BTreeMap<Named, SecretData>;
 
@@ -50,12 +92,26 @@ impl SecretData {
         Ok(Self(entries))
     }
 
+    /// Reads `data` of a ConfigMap's document. `binaryData` holds no values for Flux, and none here.
+    pub fn from_config_map(document: &Value) -> Result<Self, Invalid> {
+        let entry = |(key, value): (&String, &Value)| {
+            let text = value.as_str().ok_or_else(|| Invalid::field(format!("data[{key}]"), "is not a text"))?;
+            Ok((key.clone(), text.as_bytes().to_vec()))
+        };
+        object(document, "data").map(entry).collect::<Result<_, Invalid>>().map(Self)
+    }
+
     /// The entry `key`.
     pub fn get(&self, key: &str) -> Option<&[u8]> {
         self.0.get(key).map(Vec::as_slice)
     }
 
     /// All entries, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value.as_slice()))
+    }
+
+    /// All entries, by name, owned.
     pub fn entries(&self) -> impl Iterator<Item = (String, Vec<u8>)> {
         self.0.clone().into_iter()
     }

@@ -3,14 +3,13 @@
 //! The server is asked what it would make of each manifest (a dry run), so that defaults and other owners' fields do
 //! not show. Values of Secrets are masked.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::rc::Rc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use similar::TextDiff;
 use wickie_kustomize::yaml;
-use wickie_model::{Digest, Gvk, Inventory, ObjectId, ResourceName};
+use wickie_model::{Digest, Inventory, Manifest, ObjectId, ResourceName};
 
 use super::Drive;
 use super::run::{self, BuildKey, Shared};
@@ -18,6 +17,7 @@ use crate::chain::chain;
 use crate::cluster::{ApiError, Class};
 use crate::config::Kustomization;
 use crate::config::git::GitSource;
+use crate::render::Inputs;
 use crate::serve::{Asked, Refused};
 
 impl Drive {
@@ -27,31 +27,43 @@ impl Drive {
         let spec = state.spec()?;
         let source = self.sources.get(&spec.source)?;
         let git = source.spec()?.source.clone();
-        let key = BuildKey { revision: source.revision()?.clone(), spec: state.digest()?, source: source.digest() };
+        let inputs = self.inputs_of(name, &spec);
+        let key = BuildKey {
+            revision: source.revision()?.clone(),
+            spec: state.digest()?,
+            source: source.digest(),
+            inputs: inputs.as_ref().map_or_else(|_| Inputs::default().digest(), Inputs::digest),
+        };
         let inventory = state.inventory.clone();
         let shared = self.shared.clone();
-        Some(async move { diff(&shared, &spec, &git, &key, &inventory).await })
+        Some(async move {
+            let inputs = inputs.map_err(|trouble| Refused::Not { message: trouble.to_string() })?;
+            diff(&shared, &spec, &inputs, &git, &key, &inventory).await
+        })
     }
 }
 
 async fn diff(
     shared: &Shared,
     spec: &Rc<Kustomization>,
+    inputs: &Inputs,
     source: &GitSource,
     key: &BuildKey,
     inventory: &Inventory,
 ) -> Asked<String> {
     let refused = |message: String| Refused::Not { message };
-    let (wanted, manifests) = run::build(shared, spec, source, key).await.map_err(|error| refused(chain(&error)))?;
+    let (wanted, manifests) =
+        run::build(shared, spec, inputs, source, key).await.map_err(|error| refused(chain(&error)))?;
     let mut text = String::new();
     for broken in &wanted.broken {
         let _ = writeln!(text, "# not compared: {broken}");
     }
     for (id, manifest) in manifests.iter() {
-        match compare(shared, id, manifest.gvk(), manifest.body()).await {
+        match compare(shared, id, manifest).await {
             Ok(Some(difference)) => text.push_str(&difference),
             Ok(None) => {}
             Err(error) if error.class.is_transient() => return Err(refused(error.to_string())),
+            Err(error) if manifest.holds_secrets() => drop(writeln!(text, "# {}", error.hidden())),
             Err(error) => drop(writeln!(text, "# {error}")),
         }
     }
@@ -62,8 +74,9 @@ async fn diff(
     Ok(text)
 }
 
-async fn compare(shared: &Shared, id: &ObjectId, gvk: &Gvk, body: &Value) -> Result<Option<String>, ApiError> {
-    let kind = match shared.cluster.kind(gvk).await {
+async fn compare(shared: &Shared, id: &ObjectId, manifest: &Manifest) -> Result<Option<String>, ApiError> {
+    let body = manifest.body();
+    let kind = match shared.cluster.kind(manifest.gvk()).await {
         Ok(kind) => kind,
         Err(error) if error.class == Class::NoSuchKind => {
             return Ok(Some(format!("+ {id} would be created, with its kind\n")));
@@ -77,8 +90,9 @@ async fn compare(shared: &Shared, id: &ObjectId, gvk: &Gvk, body: &Value) -> Res
         Err(error) if error.class == Class::NoNamespace && live.is_none() => body.clone(),
         Err(error) => return Err(error),
     };
-    let before = live.as_ref().map(|live| yaml::to_yaml(&shown(live))).unwrap_or_default();
-    let after = yaml::to_yaml(&shown(&merged));
+    let secret = manifest.holds_secrets();
+    let before = live.as_ref().map(|live| yaml::to_yaml(&shown(live, secret))).unwrap_or_default();
+    let after = yaml::to_yaml(&shown(&merged, secret));
     if before == after {
         return Ok(None);
     }
@@ -87,39 +101,54 @@ async fn compare(shared: &Shared, id: &ObjectId, gvk: &Gvk, body: &Value) -> Res
     Ok(Some(text))
 }
 
-/// An object without what is the server's own business, and without secrets.
-fn shown(object: &Value) -> Value {
+/// An object without what is the server's own business; of one that holds secrets no more than which fields differ.
+fn shown(object: &Value, secret: bool) -> Value {
     let mut object = object.clone();
-    let secret = object.get("kind") == Some(&"Secret".into());
     if let Some(fields) = object.as_object_mut() {
         fields.remove("status");
-        if let Some(Value::Object(data)) = fields.get_mut("data").filter(|_| secret) {
-            mask(data);
-        }
     }
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         for key in ["managedFields", "resourceVersion", "uid", "generation", "creationTimestamp", "selfLink"] {
             metadata.remove(key);
         }
     }
+    if secret {
+        mask_all(&mut object);
+    }
     object
 }
 
+/// All but who the object is. A decrypted or substituted value can stand anywhere in it.
+fn mask_all(object: &mut Value) {
+    let Some(fields) = object.as_object_mut() else { return };
+    for (key, value) in fields.iter_mut() {
+        match (key.as_str(), value) {
+            ("apiVersion" | "kind" | "type", _) => {}
+            ("metadata", Value::Object(metadata)) => metadata
+                .iter_mut()
+                .filter(|(key, _)| !["name", "namespace"].contains(&key.as_str()))
+                .for_each(|(_, value)| mask(value)),
+            (_, value) => mask(value),
+        }
+    }
+}
+
 /// A value becomes a mark that differs when the value does, and tells nothing else.
-fn mask(data: &mut Map<String, Value>) {
+fn mask(value: &mut Value) {
     // A key of the process's own: the marks of two runs cannot be compared, and no value can be guessed from one.
     thread_local!(static KEY: [u8; 16] = std::array::from_fn(|_| fastrand::u8(..)));
-    let marks: BTreeMap<_, _> = data
-        .iter()
-        .map(|(key, value)| {
+    match value {
+        Value::Null => {}
+        Value::Object(fields) => fields.iter_mut().for_each(|(_, value)| mask(value)),
+        Value::Array(items) => items.iter_mut().for_each(mask),
+        value => {
             let mut hasher = wickie_model::Hasher::default();
             KEY.with(|secret| hasher.field(secret));
             hasher.field(value.to_string().as_bytes());
             let digest: Digest = hasher.finish();
-            (key.clone(), Value::from(format!("*** ({})", &digest.to_string()[..8])))
-        })
-        .collect();
-    data.extend(marks);
+            *value = format!("*** ({})", &digest.to_string()[..8]).into();
+        }
+    }
 }
 
 #[cfg(test)]
@@ -130,9 +159,13 @@ mod tests {
 
     #[test]
     fn secrets_do_not_show_and_still_differ() {
-        let secret = |value: &str| shown(&json!({"kind": "Secret", "data": {"a": value}, "metadata": {"uid": "1"}}));
+        let secret = |value: &str| {
+            let metadata = json!({"uid": "1", "name": "till", "annotations": {"note": "hunter2"}});
+            shown(&json!({"kind": "Secret", "data": {"a": value}, "metadata": metadata}), true)
+        };
         let text = yaml::to_yaml(&secret("aHVudGVyMg=="));
-        assert!(!text.contains("aHVudGVyMg") && !text.contains("uid"), "{text}");
+        assert!(!text.contains("aHVudGVyMg") && !text.contains("hunter2") && !text.contains("uid"), "{text}");
+        assert!(text.contains("name: till"), "{text}");
         assert_eq!(secret("a"), secret("a"));
         assert_ne!(secret("a"), secret("b"));
     }

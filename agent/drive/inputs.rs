@@ -99,6 +99,7 @@ impl Drive {
         }
         self.shared.announcer.borrow_mut().cluster_name = self.node.cluster.clone();
         self.merge_declared(node_changed);
+        self.file_values_changed(&before);
     }
 
     pub(super) fn look_at_files(&mut self) {
@@ -111,7 +112,7 @@ impl Drive {
     pub(super) fn watch_definitions(&mut self) {
         let gvk = Gvk::new("apiextensions.k8s.io/v1", "CustomResourceDefinition");
         let kind = Kind::new(gvk, "customresourcedefinitions", false);
-        let selection = Selection { kind, labels: String::new(), metadata: true };
+        let selection = Selection { kind, labels: String::new(), only: None, metadata: true };
         let (cluster, events) = (self.shared.cluster.clone(), self.events.clone());
         tokio::task::spawn_local(watch::watch(cluster, selection, events, Event::Definitions));
     }
@@ -158,7 +159,7 @@ impl Drive {
         self.definition_gone(kind);
         let gvk = Gvk { group: kind.group().to_owned(), version: kind.version().to_owned(), kind: kind.to_string() };
         let labels = if ours || self.settings.all { String::new() } else { format!("{}=true", annotation::MANAGED) };
-        let selection = Selection { kind: Kind::new(gvk, kind.plural(), true), labels, metadata: false };
+        let selection = Selection { kind: Kind::new(gvk, kind.plural(), true), labels, only: None, metadata: false };
         let (cluster, events) = (self.shared.cluster.clone(), self.events.clone());
         let follow = watch::watch(cluster, selection, events, move |seen| Event::Resource(kind, seen));
         let task = tokio::task::spawn_local(follow).abort_handle();

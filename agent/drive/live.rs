@@ -154,7 +154,7 @@ async fn follow(cluster: Cluster, gvk: Gvk, whole: bool, sender: mpsc::Sender<Ev
             }
         }
     };
-    let selection = Selection { kind, labels: OWNER_NAME.to_owned(), metadata: !whole };
+    let selection = Selection { kind, labels: OWNER_NAME.to_owned(), only: None, metadata: !whole };
     watch::watch(cluster, selection, sender, |seen| Event::Live(gvk.clone(), seen)).await;
 }
 

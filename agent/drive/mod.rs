@@ -23,6 +23,7 @@ mod providers;
 mod records;
 mod run;
 mod sources;
+mod values;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -37,7 +38,7 @@ use wickie_model::{Gvk, Resource, ResourceKind, ResourceName};
 use crate::apply::Executor;
 use crate::cluster::watch::Seen;
 use crate::cluster::{Cluster, ConnectError, Connection};
-use crate::config::{Declared, Files, NodeConfig, Secrets};
+use crate::config::{Declared, Files, NodeConfig, Secrets, ValuesName};
 use crate::report::Reporter;
 use crate::serve::{self, Command, ServeError};
 use crate::source::{Git, Polled, Snapshot, SourceError, Verified};
@@ -99,6 +100,8 @@ enum Event {
     Live(Gvk, Seen),
     /// Whether a Flux controller is active; nothing where that could not be found out.
     FluxActive(Result<bool, String>),
+    /// A ConfigMap or Secret that Kustomizations take values from.
+    Values(ValuesName, Seen),
     /// The Secrets that a declared object names.
     Secrets(Resource, Result<Secrets, String>),
     /// The last accepted snapshot of a source, verified again.
@@ -135,6 +138,7 @@ struct Drive {
     sources: BTreeMap<ResourceName, SourceState>,
     kustomizations: BTreeMap<ResourceName, KustomizationState>,
     providers: BTreeMap<ResourceName, providers::ProviderState>,
+    values: values::WatchedValues,
     reporter: Reporter,
     reachable: records::Reachable,
     waiters: Vec<command::Waiter>,
@@ -206,6 +210,7 @@ impl Drive {
                 .map(|(owner, inventory)| (owner, KustomizationState::remembered(inventory)))
                 .collect(),
             providers: BTreeMap::new(),
+            values: values::WatchedValues::default(),
             reporter,
             reachable: records::Reachable::new(server),
             waiters: Vec::new(),
@@ -267,6 +272,7 @@ impl Drive {
             Event::Resource(kind, seen) => self.resource_seen(kind, seen),
             Event::Live(gvk, seen) => self.live_seen(&gvk, seen),
             Event::FluxActive(answer) => self.flux_active(answer),
+            Event::Values(name, seen) => self.values_seen(&name, seen),
             Event::Secrets(resource, answer) => self.secrets_found(&resource, answer),
             Event::Loaded(name, order, answer) => self.loaded(&name, order, answer),
             Event::Polled(name, order, polled) => self.polled(&name, order, polled),

@@ -11,6 +11,7 @@ pub struct Manifest {
     id: ObjectId,
     body: Value,
     digest: Digest,
+    secret: bool,
 }
 
 /// A document that names no object.
@@ -45,7 +46,18 @@ impl Manifest {
         };
         let id = ObjectId { group: gvk.group.clone(), kind: gvk.kind.clone(), namespace, name };
         let digest = Digest::of_json(&body);
-        Ok(Self { gvk, id, body, digest })
+        Ok(Self { gvk, id, body, digest, secret: false })
+    }
+
+    /// The same for a document that holds a value which no text, log or report may repeat, with a digest from which the
+    /// value cannot be guessed.
+    pub fn with_secrets(self, digest: Digest) -> Self {
+        Self { digest, secret: true, ..self }
+    }
+
+    /// Whether the document holds such a value. A Secret does, wherever it comes from.
+    pub fn holds_secrets(&self) -> bool {
+        self.secret || (self.gvk.group.is_empty() && self.gvk.kind == "Secret")
     }
 
     /// Group, version and kind, as written.
@@ -68,7 +80,7 @@ impl Manifest {
         self.body
     }
 
-    /// The digest of the document.
+    /// The digest of the document; see [`Manifest::with_secrets`].
     pub fn digest(&self) -> Digest {
         self.digest
     }

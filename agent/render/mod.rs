@@ -11,9 +11,11 @@
 
 mod finish;
 mod folder;
+mod inputs;
 mod scope;
+mod seal;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -24,6 +26,8 @@ use crate::config::Kustomization;
 
 pub use finish::{OWNER_NAME, OWNER_NAMESPACE};
 pub use folder::Folder;
+pub use inputs::{Found, InputError, Inputs, Values};
+pub use seal::Seal;
 
 /// Files of a snapshot below a Kustomization's path, by their path in the repository.
 pub type Files = BTreeMap<String, Bytes>;
@@ -37,6 +41,8 @@ pub struct Built {
     pub broken: Vec<Broken>,
     /// Objects that are Flux's own: recognised, and left to Flux.
     pub held_back: Vec<ObjectId>,
+    /// Objects that hold a value of a Secret which does not stand in Git in clear: never shown, and their digests sealed.
+    pub secret: BTreeSet<ObjectId>,
 }
 
 /// A file or document that yields no object.
@@ -86,7 +92,7 @@ pub fn takes_kustomize<'a>(kustomization: &Kustomization, mut files: impl Iterat
 }
 
 /// Builds the objects of a Kustomization by kustomize, from all files of the snapshot.
-pub fn build_kustomize(kustomization: &Kustomization, files: &Files) -> Result<Built, RenderError> {
+pub fn build_kustomize(kustomization: &Kustomization, inputs: &Inputs, files: &Files) -> Result<Built, RenderError> {
     let mut all = wickie_kustomize::Files::new();
     for (path, bytes) in files {
         all.insert(path.clone(), bytes.as_ref());
@@ -95,23 +101,28 @@ pub fn build_kustomize(kustomization: &Kustomization, files: &Files) -> Result<B
     let mut origins = BTreeMap::new();
     let objects = wickie_kustomize::build_flux(&all, &kustomization.path, &kustomization.overlay);
     for mut object in objects.map_err(RenderError::Kustomize)? {
-        substitute(kustomization, &mut object)?;
+        let secret = substitute(inputs, &mut object)?;
         let origin = object.source.to_string();
-        add(&mut built, &mut origins, kustomization, object.value, &origin);
+        let seal = inputs.seal.as_ref().filter(|_| secret);
+        add(&mut built, &mut origins, kustomization, seal, object.value, &origin);
     }
     Ok(built)
 }
 
-fn substitute(kustomization: &Kustomization, object: &mut wickie_kustomize::Object) -> Result<(), RenderError> {
-    let Some(substitution) = &kustomization.substitution else { return Ok(()) };
+/// Puts the variables in. Whether the object now may hold a Secret's value.
+fn substitute(inputs: &Inputs, object: &mut wickie_kustomize::Object) -> Result<bool, RenderError> {
+    let Some(substitution) = &inputs.substitution else { return Ok(false) };
     match substitution.object(object) {
-        Ok(_) => Ok(()),
-        Err(why) => Err(RenderError::Substitute { object: object.source.to_string(), why }),
+        Ok(expanded) => Ok(expanded && inputs.secret_variables),
+        Err(why) => {
+            let why = if inputs.secret_variables { why.without_values() } else { why };
+            Err(RenderError::Substitute { object: object.source.to_string(), why })
+        }
     }
 }
 
 /// Builds the objects of a Kustomization from the plain manifests below its path.
-pub fn build_plain(kustomization: &Kustomization, files: &Files) -> Result<Built, RenderError> {
+pub fn build_plain(kustomization: &Kustomization, _inputs: &Inputs, files: &Files) -> Result<Built, RenderError> {
     if files.is_empty() {
         return Err(RenderError::NoPath(kustomization.path.clone()));
     }
@@ -122,7 +133,7 @@ pub fn build_plain(kustomization: &Kustomization, files: &Files) -> Result<Built
             Ok(documents) => {
                 for document in documents {
                     let origin = format!("{file}, line {}", document.line);
-                    add(&mut built, &mut origins, kustomization, document.value, &origin);
+                    add(&mut built, &mut origins, kustomization, None, document.value, &origin);
                 }
             }
             Err(error) => {
@@ -147,13 +158,14 @@ fn add(
     built: &mut Built,
     origins: &mut BTreeMap<ObjectId, String>,
     kustomization: &Kustomization,
+    seal: Option<&Seal>,
     document: Value,
     origin: &str,
 ) {
     let mut broken = |why: String| built.broken.push(Broken { file: origin.to_owned(), why });
     let mut document = match list_items(document) {
         Ok(items) => {
-            return items.into_iter().for_each(|item| add(built, origins, kustomization, item, origin));
+            return items.into_iter().for_each(|item| add(built, origins, kustomization, seal, item, origin));
         }
         Err(document) => document,
     };
@@ -164,6 +176,14 @@ fn add(
     let manifest = match Manifest::new(document) {
         Ok(manifest) => manifest,
         Err(error) => return broken(error.to_string()),
+    };
+    let manifest = match seal {
+        Some(seal) => {
+            let digest = seal.digest(manifest.digest());
+            built.secret.insert(manifest.id().clone());
+            manifest.with_secrets(digest)
+        }
+        None => manifest,
     };
     if finish::is_flux_component(&manifest) {
         return built.held_back.push(manifest.id().clone());

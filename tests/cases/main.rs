@@ -14,3 +14,4 @@ mod node;
 mod objects;
 mod reports;
 mod trust;
+mod values;

@@ -37,6 +37,7 @@ impl Drive {
                 state.spec = Some(Rc::new(spec));
                 self.clear_stalled(name);
                 self.watch_live();
+                self.watch_values();
                 self.admit(name, Cause::Spec);
             }
             Err(invalid) => self.kustomization_invalid(name, &invalid),

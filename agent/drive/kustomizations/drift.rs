@@ -65,7 +65,9 @@ impl Drive {
         let ours = state.versions.get(id).copied().unwrap_or(0);
         match self.shared.live.borrow().look(id) {
             Look::Seen(sighting) => {
-                let same = entry.fingerprint.as_ref().is_some_and(|left| left.metadata == sighting.metadata);
+                let seal = state.wanted.as_ref().and_then(|wanted| wanted.seal(id));
+                let metadata = seal.map_or(sighting.metadata, |seal| seal.digest(sighting.metadata));
+                let same = entry.fingerprint.as_ref().is_some_and(|left| left.metadata == metadata);
                 !same && sighting.version >= ours
             }
             Look::NotSeen(version) => version >= ours,

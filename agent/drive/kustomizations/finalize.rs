@@ -1,6 +1,5 @@
 //! The end of a Kustomization: what becomes of its objects when it is deleted.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use wickie_model::{Digest, Gvk, ObjectId, ResourceKind, ResourceName};
@@ -33,11 +32,13 @@ impl Drive {
             revision: wickie_model::Revision::new(None, wickie_model::Oid::from_bytes([0; 20])),
             spec: Digest::of(b""),
             source: Digest::of(b""),
+            inputs: Digest::of(b""),
         };
-        let nothing = Wanted { key, desired: BTreeMap::new(), broken: Vec::new(), held_back: Vec::new() };
+        let nothing = Wanted::nothing(key);
         let job = Job {
             shared: self.shared.clone(),
             kustomization: spec,
+            inputs: Rc::default(),
             source: None,
             wanted: Rc::new(nothing),
             manifests: None,

@@ -40,6 +40,9 @@ impl Drive {
             }
             Some(_) => {}
         }
+        if self.waits_for_values(name, spec) {
+            return Some(Hold::Starting);
+        }
         spec.depends_on.iter().find_map(|on| self.unready_dependency(spec, on)).map(Hold::Dependency)
     }
 

@@ -19,6 +19,7 @@ use wickie_plan::{Mode, Policy};
 use super::run::{self, BuildKey, Job, Report, RunError, Wanted};
 use super::{Drive, Event};
 use crate::config::Kustomization;
+use crate::render::Inputs;
 
 pub(super) use health::Foreign;
 
@@ -49,6 +50,8 @@ pub(super) struct KustomizationState {
     versions: HashMap<ObjectId, u64>,
     /// What it wants, as last built.
     wanted: Option<Rc<Wanted>>,
+    /// What it was built with.
+    inputs: Rc<Inputs>,
     /// The manifests, between their build and their plan.
     manifests: Option<Rc<BTreeMap<ObjectId, Manifest>>>,
     run: Option<Current>,
@@ -83,6 +86,7 @@ impl KustomizationState {
             inventory,
             versions: HashMap::new(),
             wanted: None,
+            inputs: Rc::default(),
             manifests: None,
             run: None,
             report: None,
@@ -205,16 +209,26 @@ impl Drive {
         let (Some(spec), Some(digest)) = (state.spec.clone(), state.digest) else { return };
         let Some(source) = self.sources.get(&spec.source) else { return };
         let (Some(revision), Some(git)) = (source.revision().cloned(), source.spec()) else { return };
-        let key = BuildKey { revision, spec: digest, source: source.digest() };
+        let digest_of_source = source.digest();
+        let git = git.source.clone();
+        let inputs = self.inputs_of(name, &spec).map(Rc::new);
+        let Some(state) = self.kustomizations.get_mut(name) else { return };
+        let digest_of_inputs = inputs.as_ref().map_or_else(|_| Inputs::default().digest(), |inputs| inputs.digest());
+        let key = BuildKey { revision, spec: digest, source: digest_of_source, inputs: digest_of_inputs };
         state.run = Some(Current { cause, key: key.clone(), began: Instant::now(), started_at: Timestamp::now() });
         state.report = None;
+        let inputs = match inputs {
+            Ok(inputs) => inputs,
+            Err(trouble) => return self.built(name, Err(trouble.into())),
+        };
+        state.inputs = inputs.clone();
         if let Some(wanted) = state.wanted.clone().filter(|wanted| wanted.key == key) {
             return self.built(name, Ok((wanted, None)));
         }
-        let (shared, source, owner) = (self.shared.clone(), git.source.clone(), name.clone());
+        let (shared, source, owner) = (self.shared.clone(), git, name.clone());
         self.say_progress(name, cause);
         self.answer(async move {
-            let built = run::build(&shared, &spec, &source, &key).await;
+            let built = run::build(&shared, &spec, &inputs, &source, &key).await;
             Event::Built(owner, built.map(|(wanted, manifests)| (wanted, Some(manifests))))
         });
     }
@@ -260,6 +274,7 @@ impl Drive {
         let job = Job {
             shared: self.shared.clone(),
             kustomization: spec,
+            inputs: state.inputs.clone(),
             source,
             wanted,
             manifests: state.manifests.take(),

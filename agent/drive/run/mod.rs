@@ -11,7 +11,7 @@
 mod observe;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use tokio::sync::Notify;
@@ -24,11 +24,12 @@ use wickie_plan::{Action, Checked, Desired, Observed, Plan, Policy, Refusal, Req
 use super::announce::{Announcer, Said};
 use super::claims::Claims;
 use super::live::Live;
+use super::values::Trouble;
 use crate::apply::{Done, Executor, Failure, Outcome};
 use crate::cluster::{ApiError, Class, Cluster, FieldConflict};
 use crate::config::Kustomization;
 use crate::config::git::GitSource;
-use crate::render::{self, Built, RenderError};
+use crate::render::{self, Built, Inputs, RenderError, Seal};
 use crate::source::{FileEntry, FileMode, Git, Snapshot, SourceError};
 use crate::store::{Batch, Changes, InventoryChange, Store, StoreError};
 
@@ -55,6 +56,28 @@ pub(super) struct Wanted {
     /// Files that could not be read.
     pub(super) broken: Vec<render::Broken>,
     pub(super) held_back: Vec<ObjectId>,
+    /// Objects that hold secret values, and the key for their digests.
+    pub(super) secret: BTreeSet<ObjectId>,
+    pub(super) seal: Option<Seal>,
+}
+
+impl Wanted {
+    /// Nothing at all: what a deleted Kustomization wants.
+    pub(super) fn nothing(key: BuildKey) -> Self {
+        Self {
+            key,
+            desired: BTreeMap::new(),
+            broken: Vec::new(),
+            held_back: Vec::new(),
+            secret: BTreeSet::new(),
+            seal: None,
+        }
+    }
+
+    /// The key for the digests of an object, where it has one.
+    pub(super) fn seal(&self, id: &ObjectId) -> Option<&Seal> {
+        self.seal.as_ref().filter(|_| self.secret.contains(id))
+    }
 }
 
 /// All that a build depends on.
@@ -63,6 +86,8 @@ pub(super) struct BuildKey {
     pub(super) revision: Revision,
     pub(super) spec: Digest,
     pub(super) source: Digest,
+    /// See [`Inputs::digest`].
+    pub(super) inputs: Digest,
 }
 
 /// Why a run ended early.
@@ -72,6 +97,8 @@ pub(super) enum RunError {
     Source(#[from] SourceError),
     #[error("{0} has no snapshot")]
     NoSnapshot(ResourceName),
+    #[error("{0}")]
+    Values(#[from] Trouble),
     #[error("{0}")]
     Render(#[from] RenderError),
     #[error("the cluster cannot be looked at")]
@@ -88,6 +115,7 @@ impl RunError {
         match self {
             Self::Look(error) => error.class.is_transient(),
             Self::Store(_) => true,
+            Self::Values(trouble) => trouble.is_transient(),
             _ => false,
         }
     }
@@ -97,21 +125,23 @@ impl RunError {
 pub(super) async fn build(
     shared: &Shared,
     kustomization: &Kustomization,
+    inputs: &Inputs,
     source: &GitSource,
     expected: &BuildKey,
 ) -> Result<(Rc<Wanted>, Rc<BTreeMap<ObjectId, Manifest>>), RunError> {
     let snapshot = shared.git.load(source).await?.ok_or_else(|| RunError::NoSnapshot(source.name.clone()))?;
     let below = snapshot.files(&kustomization.path).await?.unwrap_or_default();
     let kustomize = render::takes_kustomize(kustomization, below.iter().map(|entry| entry.path.as_str()));
-    let Built { manifests, broken, held_back } = if kustomize {
+    let Built { manifests, broken, held_back, secret } = if kustomize {
         let all = snapshot.files("").await?.unwrap_or_default();
-        render::build_kustomize(kustomization, &read(&snapshot, all).await?)?
+        render::build_kustomize(kustomization, inputs, &read(&snapshot, all).await?)?
     } else {
-        render::build_plain(kustomization, &read(&snapshot, below).await?)?
+        render::build_plain(kustomization, inputs, &read(&snapshot, below).await?)?
     };
     let desired = manifests.iter().map(|(id, manifest)| (id.clone(), desired(manifest))).collect();
     let key = BuildKey { revision: snapshot.revision().clone(), ..expected.clone() };
-    Ok((Rc::new(Wanted { key, desired, broken, held_back }), Rc::new(manifests)))
+    let seal = inputs.seal().cloned();
+    Ok((Rc::new(Wanted { key, desired, broken, held_back, secret, seal }), Rc::new(manifests)))
 }
 
 /// Reads files of a snapshot. Links are no files: what they lead to stands for itself.
@@ -146,6 +176,7 @@ fn desired(manifest: &Manifest) -> Desired {
 pub(super) struct Job {
     pub(super) shared: Shared,
     pub(super) kustomization: Rc<Kustomization>,
+    pub(super) inputs: Rc<Inputs>,
     pub(super) source: Option<GitSource>,
     pub(super) wanted: Rc<Wanted>,
     /// The manifests, where they were just built.
@@ -233,7 +264,8 @@ impl Job {
         }
         match &self.source {
             Some(source) if plan.steps().any(|step| step.action.applies()) => {
-                let (wanted, manifests) = build(&self.shared, &self.kustomization, source, &self.wanted.key).await?;
+                let (wanted, manifests) =
+                    build(&self.shared, &self.kustomization, &self.inputs, source, &self.wanted.key).await?;
                 self.wanted = wanted;
                 Ok(manifests)
             }
@@ -279,6 +311,10 @@ impl Job {
                     report.taken.extend(taken.into_iter().map(|conflict| (id.clone(), conflict)));
                     self.versions.insert(id.clone(), resource_version);
                     let state = EntryState::Applied;
+                    let fingerprint = match self.wanted.seal(&id) {
+                        Some(seal) => fingerprint.map(|plain| seal.fingerprint(plain)),
+                        None => fingerprint,
+                    };
                     put.push((id, Entry { version, state, manifest: Some(manifest), fingerprint }));
                 }
                 Done::Deleted => {

@@ -101,7 +101,8 @@ impl Job {
             // What left Git is read in full before it is deleted.
             Look::Seen(_) if !self.wanted.desired.contains_key(id) => Glance::Suspect,
             Look::Seen(sighting) => {
-                let same = entry.fingerprint.as_ref().is_some_and(|left| left.metadata == sighting.metadata);
+                let metadata = self.wanted.seal(id).map_or(sighting.metadata, |seal| seal.digest(sighting.metadata));
+                let same = entry.fingerprint.as_ref().is_some_and(|left| left.metadata == metadata);
                 let old = self.versions.get(id).is_some_and(|ours| sighting.version < *ours);
                 if same || old { Glance::Known(Observed::Same) } else { Glance::Suspect }
             }
@@ -135,6 +136,10 @@ impl Job {
             return Ok((if kept { Observed::Kept } else { Observed::Same }, None));
         }
         let now = drift::fingerprint(&object, Manager(MANAGER));
+        let now = match self.wanted.seal(id) {
+            Some(seal) => now.map(|plain| seal.fingerprint(plain)),
+            None => now,
+        };
         Ok(match (&entry.fingerprint, now) {
             (Some(left), Some(now)) if (&left.uid, left.fields, left.values) == (&now.uid, now.fields, now.values) => {
                 (Observed::Same, Some(now))

@@ -51,9 +51,35 @@ pub enum SubstituteError {
     /// The expanded text is no longer an object.
     #[error("after substitution the object is no longer readable: {cause}")]
     Unreadable {
-        /// Why not. The line counts within the object as it is printed.
+        /// The line, within the object as it is printed; nought for the whole of it.
+        line: usize,
+        /// Why not.
         cause: String,
     },
+}
+
+impl SubstituteError {
+    /// The same without text that came out of a variable, for variables whose values must not be told.
+    pub fn without_values(self) -> SubstituteError {
+        match self {
+            SubstituteError::Unreadable { line, .. } => SubstituteError::Unreadable {
+                line,
+                cause: format!("see line {line} of it; its text is not shown, because it holds values of a Secret"),
+            },
+            other => other,
+        }
+    }
+
+    /// The same without any text of the object, for one that is secret as a whole.
+    pub fn without_text(self) -> SubstituteError {
+        let hidden = || "(not shown)".to_owned();
+        match self.without_values() {
+            SubstituteError::Form { problem, .. } => SubstituteError::Form { near: hidden(), problem },
+            SubstituteError::Missing { .. } => SubstituteError::Missing { name: hidden() },
+            SubstituteError::Cut { .. } => SubstituteError::Cut { name: hidden() },
+            other => other,
+        }
+    }
 }
 
 /// Variables, and how strict to be about missing ones.
@@ -89,6 +115,18 @@ impl Substitution {
         Ok(())
     }
 
+    /// Adds a variable unless there is one of that name.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Substitution::insert`].
+    pub fn fill(&mut self, name: &str, value: &str) -> Result<(), SubstituteError> {
+        match self.vars.contains_key(name) {
+            true => Ok(()),
+            false => self.insert(name, value),
+        }
+    }
+
     /// Expands a text.
     ///
     /// # Errors
@@ -121,14 +159,14 @@ impl Substitution {
         }
         let expanded = self.text(&text)?;
         let mut documents = yaml::documents("object", expanded.as_bytes())
-            .map_err(|error| SubstituteError::Unreadable { cause: error.to_string() })?
+            .map_err(|error| SubstituteError::Unreadable { line: error.line, cause: error.to_string() })?
             .into_iter();
         match documents.next() {
             Some(document) if document.value.is_object() => {
                 object.value = document.value;
                 Ok(true)
             }
-            _ => Err(SubstituteError::Unreadable { cause: "it is not a mapping".to_owned() }),
+            _ => Err(SubstituteError::Unreadable { line: 0, cause: "it is not a mapping".to_owned() }),
         }
     }
 }
