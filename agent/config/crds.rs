@@ -22,7 +22,7 @@ pub fn crds() -> Vec<Value> {
         definition(
             ResourceKind::GitRepository,
             &["gitrepo"],
-            spec_schema::<GitRepositorySpec>(&[("provider", "generic only")]),
+            spec_schema::<GitRepositorySpec>(&[]),
             &[("URL", "string", ".spec.url")],
         ),
         definition(ResourceKind::Kustomization, &["ks"], spec_schema::<KustomizationSpec>(&[]), &[]),

@@ -299,8 +299,13 @@ pub(crate) struct SourceReference {
 pub(crate) struct GitRepositorySpec {
     /// The repository.
     pub(crate) url: String,
-    /// The Secret with the credentials: username and password, or bearerToken; ca.crt for a CA of your own.
+    /// The Secret with the credentials: username and password, bearerToken, identity and known_hosts, or those of a
+    /// GitHub App; ca.crt for a CA of your own, tls.crt and tls.key for a client certificate.
     pub(crate) secret_ref: Option<LocalReference>,
+    /// How to get credentials: generic takes them from the Secret, github gets tokens with the App in it.
+    pub(crate) provider: Option<GitProvider>,
+    /// The Secret with the proxy to go through: address, username, password.
+    pub(crate) proxy_secret_ref: Option<LocalReference>,
     /// How often the repository is asked for something new.
     pub(crate) interval: String,
     /// How long one Git operation may take; 60s where it is not given.
@@ -323,7 +328,6 @@ pub(crate) struct GitRepositorySpec {
 impl RawSpec for GitRepositorySpec {
     const UNSUPPORTED: &'static [Unsupported] = &[
         ("serviceAccountName", "give credentials in secretRef"),
-        ("proxySecretRef", "reach the Git host without a proxy"),
         ("recurseSubmodules", "commit the submodule's files to this repository"),
         ("include", "commit the included files to this repository"),
         ("sparseCheckout", "the path of each Kustomization already limits what is used; take the field out"),
@@ -332,6 +336,16 @@ impl RawSpec for GitRepositorySpec {
     fn rest(&self) -> &BTreeMap<String, Value> {
         &self.rest
     }
+}
+
+/// `GitRepository.spec.provider`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum GitProvider {
+    Generic,
+    Github,
+    /// Flux gets tokens of Azure DevOps here, with the identity of a cloud's machine: refused by name.
+    Azure,
 }
 
 /// `GitRepository.spec.ref`. `name` wins over `semver`, that over `tag`, that over `branch`; `commit` wins over all.

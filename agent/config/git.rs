@@ -1,11 +1,13 @@
 //! A Git source, validated.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use url::Url;
 use wickie_model::{Oid, ResourceName};
 
+use super::git_access::{ClientCertificate, GitHubApp, Proxy};
 use super::secret::Secret;
 use super::version_range::VersionRange;
 
@@ -24,6 +26,12 @@ pub struct GitSource {
     pub credentials: Option<Credentials>,
     /// PEM certificates of authorities that may vouch for the server, beside the public ones.
     pub ca: Option<Vec<u8>>,
+    /// The certificate that this node shows of itself, where a server asks for one.
+    pub client_certificate: Option<ClientCertificate>,
+    /// The proxy that the spec names; where it names none, the environment may.
+    pub proxy: Option<Proxy>,
+    /// The folders of this node beneath which a `file://` repository must lie; `None` is anywhere.
+    pub local_roots: Option<Vec<PathBuf>>,
     /// Whose signatures are believed; `None` takes what comes, as Flux does.
     pub verify: Option<Verify>,
     /// Permits for steps back that lie on the node; those in the repository are found there.
@@ -66,6 +74,8 @@ pub enum Credentials {
         /// Lines of OpenSSH's `known_hosts`.
         known_hosts: String,
     },
+    /// Tokens of a GitHub App's installation, which are fetched and renewed with its key.
+    GitHubApp(GitHubApp),
 }
 
 /// Whose signatures are believed, over what.
@@ -172,7 +182,8 @@ impl fmt::Display for RefName {
     }
 }
 
-/// Where a repository is: `http`, `https` or `ssh`, a host, a path, for `ssh` a user, and nothing else.
+/// Where a repository is: `http`, `https` or `ssh`, a host, a path, for `ssh` a user, and nothing else; or `file` and an
+/// absolute path on this node, which may also be written without the scheme.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct GitUrl(Url);
 
@@ -182,7 +193,9 @@ pub struct GitUrl(Url);
 pub enum GitUrlError {
     #[error("the URL cannot be read")]
     Unreadable(#[source] url::ParseError),
-    #[error("the scheme {0:?} is not supported: write https:// or ssh://, or http:// within a trusted network")]
+    #[error(
+        "the scheme {0:?} is not supported: write https:// or ssh://, file:// for a repository on this node, or http:// within a trusted network"
+    )]
     Scheme(String),
     #[error("the URL names no host")]
     NoHost,
@@ -190,14 +203,27 @@ pub enum GitUrlError {
     Credentials,
     #[error("the URL carries a query or fragment, which a repository's address does not have")]
     Query,
+    #[error("a file:// URL takes an absolute path on this node and no host: file:///media/stick/fleet.git")]
+    NoPath,
 }
 
 impl GitUrl {
     /// Reads and checks a URL.
     pub fn parse(text: &str) -> Result<Self, GitUrlError> {
-        let url = Url::parse(text).map_err(GitUrlError::Unreadable)?;
-        if !matches!(url.scheme(), "http" | "https" | "ssh") {
+        let url = match text.starts_with('/') {
+            true => Url::from_file_path(text).map_err(|()| GitUrlError::NoPath)?,
+            false => Url::parse(text).map_err(GitUrlError::Unreadable)?,
+        };
+        if !matches!(url.scheme(), "http" | "https" | "ssh" | "file") {
             return Err(GitUrlError::Scheme(url.scheme().to_owned()));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(GitUrlError::Query);
+        }
+        if url.scheme() == "file" {
+            let path = url.to_file_path().ok().filter(|_| url.host().is_none());
+            let plain = |path: &PathBuf| path.parent().is_some() && !path.to_string_lossy().contains(char::is_control);
+            return path.filter(plain).map(|_| Self(url)).ok_or(GitUrlError::NoPath);
         }
         if url.host_str().is_none_or(str::is_empty) {
             return Err(GitUrlError::NoHost);
@@ -205,9 +231,6 @@ impl GitUrl {
         let user = url.scheme() != "ssh" && !url.username().is_empty();
         if user || url.password().is_some() {
             return Err(GitUrlError::Credentials);
-        }
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err(GitUrlError::Query);
         }
         Ok(Self(url))
     }
@@ -217,15 +240,23 @@ impl GitUrl {
         &self.0
     }
 
-    /// Host and port: what may be down as one.
+    /// Host and port: what may be down as one. Of a repository on this node, its path.
     pub fn authority(&self) -> &str {
+        if self.0.scheme() == "file" {
+            return self.0.path();
+        }
         let authority = self.0.authority();
         authority.rsplit_once('@').map_or(authority, |(_, host)| host)
     }
 
-    /// The host, for people.
+    /// The host, for people; of a repository on this node, its path.
     pub fn host(&self) -> &str {
-        self.0.host_str().unwrap_or_default()
+        self.0.host_str().unwrap_or_else(|| self.0.path())
+    }
+
+    /// Where the repository lies on this node, if it does.
+    pub fn local(&self) -> Option<PathBuf> {
+        self.0.to_file_path().ok().filter(|_| self.0.scheme() == "file")
     }
 }
 
@@ -290,9 +321,20 @@ mod tests {
             "javascript:1",
             "--upload-pack=id",
             "https://",
+            "file://",
+            "file:///",
+            "file://host/srv/r.git",
+            "file:///srv/r.git?x=1",
+            "file:///srv/r%0a.git",
+            "srv/r.git",
+            "/",
         ] {
             assert!(GitUrl::parse(url).is_err(), "{url}");
         }
+        for url in ["file:///media/stick/fleet.git", "/media/stick/fleet.git", "file:///media/x/../stick/fleet.git"] {
+            assert_eq!(GitUrl::parse(url).unwrap().local(), Some("/media/stick/fleet.git".into()), "{url}");
+        }
+        assert_eq!(GitUrl::parse("https://git.example/r").unwrap().local(), None);
         assert_eq!(GitUrl::parse("https://git.example:8443/a/b.git").unwrap().host(), "git.example");
     }
 

@@ -1,14 +1,16 @@
 //! A GitRepository, validated.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::declared::{Declared, annotation};
-use super::flux::{self, GitReference, GitRepositorySpec, VerificationMode};
-use super::git::{Credentials, GitSource, GitUrl, Limits, RefName, Reference, Verify, VerifyMode};
+use super::flux::{self, GitProvider, GitReference, GitRepositorySpec, VerificationMode};
+use super::git::{GitSource, GitUrl, Limits, RefName, Reference, Verify, VerifyMode};
+use super::git_access;
 use super::kustomization::read_duration;
-use super::secret::Secret;
-use super::secrets::{Named, SecretData, Secrets};
+use super::secrets::{Named, Secrets};
 use super::{Invalid, NodeConfig};
+use crate::store::Origin;
 
 /// The annotations a GitRepository may carry.
 const ANNOTATIONS: [&str; 1] = [annotation::MANAGED];
@@ -29,7 +31,7 @@ pub struct GitRepository {
 
 /// The Secrets that a declared GitRepository names.
 pub(super) fn named(declared: &Declared) -> Vec<Named> {
-    ["/secretRef/name", "/verify/secretRef/name"]
+    ["/secretRef/name", "/proxySecretRef/name", "/verify/secretRef/name"]
         .into_iter()
         .filter_map(|pointer| declared.spec.pointer(pointer)?.as_str())
         .map(|name| Named::secret(&declared.resource.name.namespace, name))
@@ -41,12 +43,12 @@ impl GitRepository {
     pub fn new(declared: &Declared, secrets: &Secrets, node: &NodeConfig) -> Result<Self, Invalid> {
         declared.check_annotations(&ANNOTATIONS)?;
         let spec: GitRepositorySpec = flux::read(&declared.spec)?;
-        if let Some(provider) = spec.rest.get("provider").and_then(|provider| provider.as_str())
-            && provider != "generic"
-        {
+        if spec.provider == Some(GitProvider::Azure) {
             let way_out = "use credentials in secretRef, and provider generic";
-            return Err(Invalid::Unsupported { field: format!("spec.provider {provider}"), way_out });
+            return Err(Invalid::Unsupported { field: "spec.provider azure".to_owned(), way_out });
         }
+        let url = GitUrl::parse(&spec.url).map_err(|error| Invalid::field("spec.url", error))?;
+        let local_roots = local_roots(declared, &url, node)?;
         let name = declared.resource.name.clone();
         let find = |field: &str, reference: &flux::LocalReference| {
             secrets.get(&Named::secret(&name.namespace, &reference.name)).ok_or_else(|| Invalid::Missing {
@@ -56,6 +58,19 @@ impl GitRepository {
             })
         };
         let secret = spec.secret_ref.as_ref().map(|reference| find("spec.secretRef", reference)).transpose()?;
+        let github = spec.provider == Some(GitProvider::Github);
+        if github && secret.is_none() {
+            return Err(Invalid::field(
+                "spec.secretRef",
+                "is missing: the provider github takes a Secret with the App",
+            ));
+        }
+        if url.local().is_some() && (spec.secret_ref.is_some() || spec.proxy_secret_ref.is_some()) {
+            let why = "is a repository on this node, which takes neither credentials nor a proxy: take them out";
+            return Err(Invalid::field("spec.url", why));
+        }
+        let proxy =
+            spec.proxy_secret_ref.as_ref().map(|reference| find("spec.proxySecretRef", reference)).transpose()?;
         let verify = match &spec.verify {
             None if node.require_verified => {
                 let why = "is missing, and this node takes signed commits alone (require-verified: true); name the Secret with the signers' public keys";
@@ -69,11 +84,17 @@ impl GitRepository {
         };
         let timeout = spec.timeout.as_deref().map(|text| read_duration("spec.timeout", text)).transpose()?;
         let source = GitSource {
-            url: GitUrl::parse(&spec.url).map_err(|error| Invalid::field("spec.url", error))?,
             reference: reference(spec.reference.unwrap_or_default())?,
             timeout: timeout.unwrap_or(Duration::from_secs(60)),
-            credentials: secret.map(credentials).transpose()?.flatten(),
-            ca: secret.and_then(|secret| secret.get("ca.crt").or_else(|| secret.get("caFile"))).map(<[u8]>::to_vec),
+            credentials: secret.map(|secret| git_access::credentials(secret, &url, github)).transpose()?.flatten(),
+            ca: secret.and_then(git_access::authorities),
+            client_certificate: secret
+                .map(|secret| git_access::client_certificate(secret, &url))
+                .transpose()?
+                .flatten(),
+            proxy: proxy.map(git_access::proxy).transpose()?,
+            local_roots,
+            url,
             verify,
             permits: Vec::new(),
             ignore: spec.ignore,
@@ -83,6 +104,19 @@ impl GitRepository {
             name,
         };
         Ok(Self { source, interval: read_duration("spec.interval", &spec.interval)?, suspend: spec.suspend })
+    }
+}
+
+/// The folders beneath which a repository on this node must lie; none where the node's owner has written the object.
+fn local_roots(declared: &Declared, url: &GitUrl, node: &NodeConfig) -> Result<Option<Vec<PathBuf>>, Invalid> {
+    let Some(path) = url.local().filter(|_| declared.origin != Origin::File) else { return Ok(None) };
+    match node.allows_local(&path) {
+        true => Ok(Some(node.local_repositories.clone())),
+        false => Err(Invalid::field(
+            "spec.url",
+            "names the disk of this node, which an object in the cluster may not: declare the source in a file on the \
+             node, or let the node's NodeConfig name the folder in local-repositories",
+        )),
     }
 }
 
@@ -116,45 +150,26 @@ fn reference(reference: GitReference) -> Result<Reference, Invalid> {
     Ok(Reference::Branch(name("spec.ref.branch", branch)?))
 }
 
-fn credentials(secret: &SecretData) -> Result<Option<Credentials>, Invalid> {
-    let text = |key: &str| match secret.get(key).map(std::str::from_utf8) {
-        None => Ok(None),
-        Some(Ok(text)) => Ok(Some(text.trim_end_matches('\n').to_owned())),
-        Some(Err(_)) => Err(Invalid::field(format!("spec.secretRef: the Secret's {key}"), "is not UTF-8 text")),
-    };
-    if let Some(identity) = text("identity")? {
-        let known_hosts = text("known_hosts")?
-            .ok_or_else(|| Invalid::field("spec.secretRef", "the Secret has an identity and no known_hosts"))?;
-        let passphrase = text("password")?.map(Secret::new);
-        return Ok(Some(Credentials::Ssh { identity: Secret::new(identity), passphrase, known_hosts }));
-    }
-    if let Some(token) = text("bearerToken")? {
-        return Ok(Some(Credentials::Bearer(Secret::new(token))));
-    }
-    match (text("username")?, text("password")?) {
-        (Some(username), Some(password)) => Ok(Some(Credentials::Basic { username, password: Secret::new(password) })),
-        (None, None) => Ok(None),
-        _ => Err(Invalid::field(
-            "spec.secretRef",
-            "the Secret takes both username and password, or bearerToken, or identity and known_hosts",
-        )),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
     use wickie_model::ResourceKind;
 
+    use super::super::git::Credentials;
+    use super::super::secret::Secret;
+    use super::super::secrets::SecretData;
     use super::*;
-    use crate::store::Origin;
 
     fn read(spec: Value, secrets: &Secrets, node: &NodeConfig) -> Result<GitRepository, Invalid> {
+        read_from(Origin::File, spec, secrets, node)
+    }
+
+    fn read_from(origin: Origin, spec: Value, secrets: &Secrets, node: &NodeConfig) -> Result<GitRepository, Invalid> {
         let document = json!({
             "apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository",
             "metadata": {"name": "shop"}, "spec": spec
         });
-        let declared = Declared::new(ResourceKind::GitRepository, &document, Origin::File, "flux-system").unwrap();
+        let declared = Declared::new(ResourceKind::GitRepository, &document, origin, "flux-system").unwrap();
         GitRepository::new(&declared, secrets, node)
     }
 
@@ -185,6 +200,33 @@ mod tests {
         let node = NodeConfig { require_verified: true, ..NodeConfig::default() };
         let error = read(spec(json!({})), &Secrets::new(), &node).unwrap_err();
         assert!(error.to_string().contains("spec.verify"), "{error}");
+    }
+
+    #[test]
+    fn the_cluster_reads_no_disk_of_the_node_unless_the_node_lets_it() {
+        let at = |url: &str| spec(json!({"url": url}));
+        let open = NodeConfig { local_repositories: vec!["/media".into()], ..NodeConfig::default() };
+        let (closed, none) = (NodeConfig::default(), Secrets::new());
+        let stick = at("file:///media/stick/fleet.git");
+        assert_eq!(read_from(Origin::File, stick.clone(), &none, &closed).unwrap().source.local_roots, None);
+        let error = read_from(Origin::Cluster, stick.clone(), &none, &closed).unwrap_err();
+        assert!(error.to_string().contains("local-repositories"), "{error}");
+        let allowed = read_from(Origin::Cluster, stick, &none, &open).unwrap();
+        assert_eq!(allowed.source.local_roots, Some(vec!["/media".into()]));
+        for url in ["file:///etc/kubernetes", "file:///media/../etc", "file:///media", "file:///mediator/x", "/etc/x"] {
+            assert!(read_from(Origin::Cluster, at(url), &none, &open).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_provider_that_is_not_followed_is_named() {
+        let none = Secrets::new();
+        for (provider, words) in [("azure", "spec.provider azure"), ("github", "spec.secretRef"), ("gitlab", "gitlab")]
+        {
+            let error = read(spec(json!({"provider": provider})), &none, &NodeConfig::default()).unwrap_err();
+            assert!(error.to_string().contains(words), "{error}");
+        }
+        assert!(read(spec(json!({"provider": "generic"})), &none, &NodeConfig::default()).is_ok());
     }
 
     #[test]

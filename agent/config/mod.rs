@@ -16,6 +16,7 @@ mod error;
 pub mod files;
 mod flux;
 pub mod git;
+pub mod git_access;
 mod git_repository;
 mod kustomization;
 mod node;

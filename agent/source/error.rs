@@ -76,6 +76,7 @@ impl SourceError {
                 about if is_about_identity(about) => Class::Auth,
                 WireError::Collision(_) | WireError::TooMuch { .. } => Class::BadContent,
                 WireError::ObjectFormat { .. } | WireError::Redirect { .. } => Class::InvalidSpec,
+                WireError::Local(error) => error.class(),
                 _ => Class::Transient,
             },
             Self::TimedOut { .. } | Self::HostDown { .. } | Self::NoSuchRef { .. } => Class::Transient,
@@ -104,7 +105,11 @@ impl SourceError {
         match self {
             Self::TimedOut { .. } => true,
             Self::Exchange { source, .. } => match source {
-                WireError::Connection(_) | WireError::Http(_) | WireError::Ssh(_) | WireError::Slow { .. } => true,
+                WireError::Connection(_)
+                | WireError::Http(_)
+                | WireError::Ssh(_)
+                | WireError::Proxy { .. }
+                | WireError::Slow { .. } => true,
                 WireError::Status { status, .. } => matches!(status, 502..=504),
                 _ => false,
             },
@@ -116,6 +121,7 @@ impl SourceError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Exchange { source: WireError::Status { retry_after, .. }, .. } => *retry_after,
+            Self::Exchange { source: WireError::App { retry_after, .. }, .. } => *retry_after,
             Self::HostDown { after, .. } => Some(*after),
             _ => None,
         }
@@ -124,7 +130,13 @@ impl SourceError {
 
 /// Whether one side does not believe who the other one is.
 fn is_about_identity(error: &WireError) -> bool {
-    matches!(error, WireError::Unauthorized { .. } | WireError::SshIdentity { .. } | WireError::HostKey { .. })
+    match error {
+        WireError::Unauthorized { .. } | WireError::SshIdentity { .. } | WireError::HostKey { .. } => true,
+        WireError::ProxyLogin { .. } => true,
+        // A limit of the API's rate is told by the same codes, and by when to come back.
+        WireError::App { status: Some(401 | 403 | 404 | 422), retry_after: None, .. } => true,
+        _ => false,
+    }
 }
 
 /// A failure within an operation, before it is said which operation of which source it was.

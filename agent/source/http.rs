@@ -2,28 +2,27 @@
 //!
 //! Source: gitprotocol-http(5); git's own remote-curl.c for redirects.
 
-use std::collections::HashMap;
 use std::io::Write as _;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
+use jiff::Timestamp;
 use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION,
 };
 use reqwest::{Client, Method, Response, StatusCode};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use url::Url;
 
 use super::body::{Body, Meter, Origin};
+use super::client::Clients;
+use super::github_app::{self, Api, App, Tokens};
 use super::pktline::PacketReader;
 use super::protocol::Hello;
 use super::transport::TransportError;
 use super::wire::{WireError, said};
 use crate::config::git::{Credentials, GitSource, Limits};
+use crate::config::secret::Secret;
 use crate::retry_after::retry_after;
 
 const GIT_PROTOCOL: HeaderName = HeaderName::from_static("git-protocol");
@@ -37,69 +36,22 @@ const MOST_REDIRECTS: usize = 5;
 /// Requests from this size on are compressed, as git does.
 const COMPRESS_FROM: usize = 1_024;
 
-/// HTTP clients, one for each way to prove and to check identities, so that connections are used again.
-#[derive(Clone, Default)]
-pub(crate) struct Clients(Arc<Mutex<HashMap<ClientKey, Client>>>);
-
-#[derive(PartialEq, Eq, Hash)]
-struct ClientKey {
-    ca: Option<Vec<u8>>,
-    connect: Duration,
-}
-
-impl Clients {
-    fn get(&self, source: &GitSource) -> Result<Client, TransportError> {
-        let key = ClientKey { ca: source.ca.clone(), connect: source.limits.connect };
-        let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(&key) {
-            return Ok(client.clone());
-        }
-        let client = client(source.ca.as_deref(), source.limits.connect)?;
-        // A handful of sources share a handful of clients; one whose CA was replaced is not kept for ever.
-        if clients.len() >= 16 {
-            clients.clear();
-        }
-        clients.insert(key, client.clone());
-        Ok(client)
-    }
-}
-
-fn client(ca: Option<&[u8]>, connect: Duration) -> Result<Client, TransportError> {
-    let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    if let Some(pem) = ca {
-        let before = roots.len();
-        for certificate in CertificateDer::pem_slice_iter(pem) {
-            roots.add(certificate.map_err(TransportError::Pem)?)?;
-        }
-        if roots.len() == before {
-            return Err(TransportError::NoCertificate);
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let client = Client::builder()
-        .tls_backend_preconfigured(tls)
-        .http1_only()
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .connect_timeout(connect)
-        .tcp_keepalive(Duration::from_secs(30))
-        .pool_max_idle_per_host(2)
-        .user_agent("git/wickie")
-        .build()?;
-    Ok(client)
-}
-
 /// A repository behind HTTP.
 pub(crate) struct HttpTransport {
     client: Client,
     base: Url,
-    headers: HeaderMap,
+    identity: Identity,
     limits: Limits,
     meter: Meter,
+}
+
+/// Who we are to the server.
+enum Identity {
+    Nobody,
+    /// By the same header always.
+    Header(HeaderValue),
+    /// By a token that is got when it is needed.
+    App(Box<App>, Tokens),
 }
 
 impl HttpTransport {
@@ -112,14 +64,12 @@ impl HttpTransport {
     ) -> Result<Self, TransportError> {
         let written = source.url.as_url();
         let base = base.filter(|base| same_host(written, base)).unwrap_or_else(|| written.clone());
-        let mut headers = HeaderMap::new();
-        headers.insert(GIT_PROTOCOL, HeaderValue::from_static("version=2"));
-        if let Some(credentials) = &source.credentials
-            && let Some(value) = authorization(credentials)?
-        {
-            headers.insert(AUTHORIZATION, value);
-        }
-        Ok(Self { client: clients.get(source)?, base, headers, limits: source.limits, meter })
+        let identity = match &source.credentials {
+            None => Identity::Nobody,
+            Some(Credentials::GitHubApp(app)) => Identity::App(Box::new(App::new(app)?), clients.tokens().clone()),
+            Some(credentials) => authorization(credentials)?.map_or(Identity::Nobody, Identity::Header),
+        };
+        Ok(Self { client: clients.get(source)?, base, identity, limits: source.limits, meter })
     }
 
     /// Where the repository was found to be.
@@ -155,7 +105,7 @@ impl HttpTransport {
     }
 
     async fn send(&self, method: Method, url: Url, body: Option<Bytes>) -> Result<Response, WireError> {
-        let mut request = self.client.request(method, url).headers(self.headers.clone());
+        let mut request = self.client.request(method, url).headers(self.headers().await?);
         let mut size = 0;
         if let Some(body) = body {
             request = request.header(CONTENT_TYPE, REQUEST).header(ACCEPT, RESULT);
@@ -175,6 +125,22 @@ impl HttpTransport {
             Ok(answer) => answer.map_err(|error| WireError::Http(error.without_url())),
             Err(_) => Err(WireError::Slow { slowest: self.limits.slowest, after: silence }),
         }
+    }
+
+    /// What every request says: the protocol we speak, and who we are.
+    async fn headers(&self) -> Result<HeaderMap, WireError> {
+        let mut headers = HeaderMap::from_iter([(GIT_PROTOCOL, HeaderValue::from_static("version=2"))]);
+        let authorization = match &self.identity {
+            Identity::Nobody => None,
+            Identity::Header(value) => Some(value.clone()),
+            Identity::App(app, tokens) => {
+                let (client, limits, meter) = (&self.client, self.limits, &self.meter);
+                let token = tokens.get(app, &Api { client, limits, meter, now: Timestamp::now() }).await?;
+                basic(github_app::USER, &token)
+            }
+        };
+        headers.extend(authorization.map(|value| (AUTHORIZATION, value)));
+        Ok(headers)
     }
 
     async fn answer(&self, response: Response, expected: &'static str) -> Result<PacketReader, WireError> {
@@ -202,7 +168,11 @@ impl HttpTransport {
             _ => String::new(),
         };
         let status = status.as_u16();
+        if let (401, Identity::App(app, tokens)) = (status, &self.identity) {
+            tokens.forget(app);
+        }
         match status {
+            407 => Err(WireError::ProxyLogin { said }),
             401 | 403 => Err(WireError::Unauthorized { status, said }),
             _ => Err(WireError::Status { status, said, retry_after }),
         }
@@ -216,18 +186,23 @@ impl HttpTransport {
 /// The header that says who we are. What is no header value (a token with a line break) is left out; the server will
 /// then ask for it.
 fn authorization(credentials: &Credentials) -> Result<Option<HeaderValue>, TransportError> {
-    let text = match credentials {
-        Credentials::Basic { username, password } => {
-            format!("Basic {}", BASE64.encode(format!("{username}:{}", password.reveal())))
-        }
-        Credentials::Bearer(token) => format!("Bearer {}", token.reveal()),
-        Credentials::Ssh { .. } => return Err(TransportError::IdentityOverHttp),
-    };
-    let mut value = HeaderValue::from_str(text.trim_end()).ok();
-    if let Some(value) = &mut value {
-        value.set_sensitive(true);
+    match credentials {
+        Credentials::Basic { username, password } => Ok(basic(username, password)),
+        Credentials::Bearer(token) => Ok(header(&format!("Bearer {}", token.reveal()))),
+        Credentials::Ssh { .. } => Err(TransportError::IdentityOverHttp),
+        // Its token is got when it is needed.
+        Credentials::GitHubApp(_) => Ok(None),
     }
-    Ok(value)
+}
+
+fn basic(username: &str, password: &Secret<String>) -> Option<HeaderValue> {
+    header(&format!("Basic {}", BASE64.encode(format!("{username}:{}", password.reveal()))))
+}
+
+fn header(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text.trim_end()).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 fn at(base: &Url, path: &str) -> Url {

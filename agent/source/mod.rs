@@ -16,19 +16,23 @@
 
 mod body;
 mod breaker;
+mod client;
 mod delta;
 mod error;
 mod fetch;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod github_app;
 mod http;
 mod ignore;
+mod local;
 mod object;
 mod pack;
 mod permits;
 mod pktline;
 mod poll;
 mod protocol;
+mod proxy;
 mod receive;
 mod reference;
 mod repository;
@@ -52,6 +56,7 @@ use wickie_trust::{Candidate, Floor};
 
 pub use body::Traffic;
 pub use error::{SourceError, SourceErrorClass};
+pub use local::LocalError;
 pub use object::ObjectError;
 pub use snapshot::{FileEntry, Snapshot};
 pub use transport::TransportError;
@@ -61,7 +66,7 @@ pub use wire::WireError;
 
 use body::Meter;
 use breaker::Breaker;
-use http::Clients;
+use client::Clients;
 use reference::Offer;
 use repository::Repository;
 use scope::Scope;

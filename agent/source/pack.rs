@@ -228,7 +228,7 @@ impl PackReader {
 }
 
 /// Form, inflated size and length of an entry's header; `None` if it is not all there.
-fn entry_header(input: &[u8], offset: u64) -> Result<Option<(Form, u64, usize)>, WireError> {
+pub(crate) fn entry_header(input: &[u8], offset: u64) -> Result<Option<(Form, u64, usize)>, WireError> {
     let Some(first) = input.first() else { return Ok(None) };
     let mut size = u64::from(first & 0x0f);
     let (mut at, mut shift, mut more) = (1, 4_u32, first & 0x80 != 0);

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use wickie_model::Oid;
 
+use super::body::Body;
 use super::pktline::{Packet, PacketReader, PacketWriter};
 use super::wire::{WireError, said};
 
@@ -290,9 +291,16 @@ impl Filter {
 
 /// The answer to a [`FetchRequest`]: a pack, in pieces.
 pub(crate) struct PackStream {
-    packets: PacketReader,
+    pieces: Pieces,
     /// Version 0 announces no pack: its first piece has been seen when it has begun.
     first: Option<Bytes>,
+}
+
+enum Pieces {
+    /// In packets, on a band of their own.
+    Packets(PacketReader),
+    /// As they are: out of a repository on this node.
+    Raw(Body),
 }
 
 /// Lines before the pack that are looked at: shallow boundaries, acknowledgments.
@@ -304,11 +312,11 @@ impl PackStream {
         for _ in 0..MOST_LINES {
             match (packets.expect().await?, version) {
                 (Packet::Data(line), Version::V2) if line.strip_suffix(b"\n").unwrap_or(&line) == b"packfile" => {
-                    return Ok(Self { packets, first: None });
+                    return Ok(Self { pieces: Pieces::Packets(packets), first: None });
                 }
                 // Shallow boundaries and acknowledgments begin with a letter, pieces of a pack with their band.
                 (Packet::Data(line), Version::V0) if matches!(line.first(), Some(1..=3)) => {
-                    return Ok(Self { packets, first: Some(line) });
+                    return Ok(Self { pieces: Pieces::Packets(packets), first: Some(line) });
                 }
                 (Packet::Data(_) | Packet::Delimiter, _) | (Packet::Flush, Version::V0) => {}
                 (Packet::Flush | Packet::ResponseEnd, _) => {
@@ -319,12 +327,21 @@ impl PackStream {
         Err(WireError::TooMuch { what: "lines before the pack", limit: MOST_LINES as u64 })
     }
 
+    /// A pack that comes without packets around it.
+    pub(crate) fn raw(body: Body) -> Self {
+        Self { pieces: Pieces::Raw(body), first: None }
+    }
+
     /// The next piece; `None` after the last.
     pub(crate) async fn piece(&mut self) -> Result<Option<Bytes>, WireError> {
+        let packets = match &mut self.pieces {
+            Pieces::Packets(packets) => packets,
+            Pieces::Raw(body) => return body.chunk().await,
+        };
         loop {
             let mut line = match self.first.take() {
                 Some(line) => line,
-                None => match self.packets.expect().await? {
+                None => match packets.expect().await? {
                     Packet::Data(line) => line,
                     Packet::Flush | Packet::Delimiter | Packet::ResponseEnd => return Ok(None),
                 },
@@ -345,7 +362,6 @@ impl PackStream {
 mod tests {
     use super::*;
     use crate::config::git::Limits;
-    use crate::source::body::Body;
 
     fn packets(bytes: &'static [u8]) -> PacketReader {
         PacketReader::new(Body::of(vec![Bytes::from_static(bytes)], Limits::default()))

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::body::Meter;
-use super::http::Clients;
+use super::client::Clients;
 use super::pktline::PacketReader;
 use super::protocol::{self, Capabilities, FetchRequest, PackStream, Ref, Version};
 use super::transport::{Transport, TransportError};
@@ -83,6 +83,9 @@ impl Session {
     /// Lists the references that begin with one of `prefixes`; an old server lists all it has.
     pub(crate) async fn ls_refs(&mut self, prefixes: &[String]) -> Result<Vec<Ref>, WireError> {
         let mut server = self.capabilities().await?;
+        if let Some(listed) = self.transport.local_refs(prefixes).await {
+            return listed;
+        }
         if server.version == Version::V0 && self.refs.is_none() {
             // Its greeting is the list; and it may have been replaced by a newer server since.
             server = self.greet().await?;
@@ -96,6 +99,9 @@ impl Session {
 
     /// Asks for a pack.
     pub(crate) async fn fetch(&mut self, request: &FetchRequest) -> Result<PackStream, WireError> {
+        if let Some(pack) = self.transport.local_fetch(request).await {
+            return pack;
+        }
         let packets = self.ask(|server| request.encode(server)).await?;
         PackStream::open(packets, self.capabilities().await?.version).await
     }

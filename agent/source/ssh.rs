@@ -11,6 +11,7 @@ use bytes::Bytes;
 use russh::client::{self, AuthResult, Handle};
 use russh::keys::{Algorithm, HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Preferred};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use wickie_trust::{HostKey, KnownHosts};
@@ -18,9 +19,11 @@ use wickie_trust::{HostKey, KnownHosts};
 use super::body::{Body, Meter, Origin};
 use super::pktline::PacketReader;
 use super::protocol::Hello;
+use super::proxy;
 use super::transport::TransportError;
 use super::wire::{WireError, said};
 use crate::config::git::{Credentials, GitSource, Limits};
+use crate::config::git_access::Proxy;
 
 /// Pieces of an answer that may wait to be read; then the server has to.
 const QUEUE: usize = 16;
@@ -33,6 +36,7 @@ pub(crate) struct SshTransport {
     command: String,
     identity: Arc<PrivateKey>,
     known_hosts: Arc<KnownHosts>,
+    proxy: Option<Proxy>,
     limits: Limits,
     meter: Meter,
     connection: Option<Handle<Checker>>,
@@ -47,7 +51,7 @@ struct Conversation {
 }
 
 impl SshTransport {
-    pub(crate) fn new(source: &GitSource, meter: Meter) -> Result<Self, TransportError> {
+    pub(crate) fn new(source: &GitSource, proxy: Option<Proxy>, meter: Meter) -> Result<Self, TransportError> {
         let Some(Credentials::Ssh { identity, passphrase, known_hosts }) = &source.credentials else {
             return Err(TransportError::NoIdentity);
         };
@@ -65,6 +69,7 @@ impl SshTransport {
             command: format!("git-upload-pack {}", quoted(&decoded(url.path()))),
             identity: Arc::new(identity),
             known_hosts: Arc::new(known_hosts),
+            proxy,
             limits: source.limits,
             meter,
             connection: None,
@@ -114,9 +119,8 @@ impl SshTransport {
 
     async fn connect(&self) -> Result<Handle<Checker>, WireError> {
         let config = client::Config { preferred: self.preferred(), nodelay: true, ..Default::default() };
-        let stream = timeout(self.limits.connect, tokio::net::TcpStream::connect((self.host.as_str(), self.port)));
-        let stream = match stream.await {
-            Ok(stream) => stream.map_err(WireError::Connection)?,
+        let stream = match timeout(self.limits.connect, self.stream()).await {
+            Ok(stream) => stream?,
             Err(_) => return Err(WireError::Slow { slowest: self.limits.slowest, after: self.limits.connect }),
         };
         let refused = Arc::new(Mutex::new(None));
@@ -133,6 +137,13 @@ impl SshTransport {
         })?;
         self.authenticate(&mut connection).await?;
         Ok(connection)
+    }
+
+    async fn stream(&self) -> Result<TcpStream, WireError> {
+        match &self.proxy {
+            Some(proxy) => proxy::connect(proxy, &self.host, self.port, self.limits.connect).await,
+            None => TcpStream::connect((self.host.as_str(), self.port)).await.map_err(WireError::Connection),
+        }
     }
 
     async fn authenticate(&self, connection: &mut Handle<Checker>) -> Result<(), WireError> {

@@ -4,9 +4,11 @@ use bytes::Bytes;
 use url::Url;
 
 use super::body::Meter;
-use super::http::{Clients, HttpTransport};
+use super::client::Clients;
+use super::http::HttpTransport;
+use super::local::LocalTransport;
 use super::pktline::PacketReader;
-use super::protocol::Hello;
+use super::protocol::{FetchRequest, Hello, PackStream, Ref};
 use super::ssh::SshTransport;
 use super::wire::WireError;
 use crate::config::git::GitSource;
@@ -19,6 +21,18 @@ pub enum TransportError {
     NoCertificate,
     #[error("ca.crt holds a certificate that cannot be read")]
     Pem(#[source] rustls::pki_types::pem::Error),
+    #[error("tls.crt holds no PEM certificate")]
+    NoClientCertificate,
+    #[error("tls.crt holds a certificate that cannot be read")]
+    ClientCertificate(#[source] rustls::pki_types::pem::Error),
+    #[error("tls.key cannot be read as a private key in PEM")]
+    ClientKey(#[source] rustls::pki_types::pem::Error),
+    #[error("tls.crt and tls.key cannot be used together")]
+    ClientPair(#[source] rustls::Error),
+    #[error("githubAppPrivateKey {why}")]
+    AppKey { why: &'static str },
+    #[error("the environment's {name} cannot be used: {why}")]
+    ProxyVariable { name: &'static str, why: &'static str },
     #[error("the TLS client cannot be set up")]
     Rustls(#[from] rustls::Error),
     #[error("the HTTP client cannot be set up")]
@@ -41,6 +55,7 @@ pub enum TransportError {
 pub(crate) enum Transport {
     Http(Box<HttpTransport>),
     Ssh(Box<SshTransport>),
+    Local(Box<LocalTransport>),
 }
 
 impl Transport {
@@ -51,8 +66,11 @@ impl Transport {
         base: Option<Url>,
         meter: Meter,
     ) -> Result<Self, TransportError> {
+        if let Some(path) = source.url.local() {
+            return Ok(Self::Local(Box::new(LocalTransport::new(source, path))));
+        }
         match source.url.as_url().scheme() {
-            "ssh" => Ok(Self::Ssh(Box::new(SshTransport::new(source, meter)?))),
+            "ssh" => Ok(Self::Ssh(Box::new(SshTransport::new(source, clients.proxy(source)?, meter)?))),
             _ => Ok(Self::Http(Box::new(HttpTransport::new(clients, source, base, meter)?))),
         }
     }
@@ -61,7 +79,7 @@ impl Transport {
     pub(crate) fn base(&self) -> Option<&Url> {
         match self {
             Self::Http(http) => Some(http.base()),
-            Self::Ssh(_) => None,
+            Self::Ssh(_) | Self::Local(_) => None,
         }
     }
 
@@ -77,6 +95,23 @@ impl Transport {
         match self {
             Self::Http(http) => http.hello().await,
             Self::Ssh(ssh) => ssh.hello().await,
+            Self::Local(local) => local.hello().await,
+        }
+    }
+
+    /// The references of a repository on this node, which is asked without packets; `None` for a server.
+    pub(crate) async fn local_refs(&self, prefixes: &[String]) -> Option<Result<Vec<Ref>, WireError>> {
+        match self {
+            Self::Local(local) => Some(local.refs(prefixes).await),
+            Self::Http(_) | Self::Ssh(_) => None,
+        }
+    }
+
+    /// A pack of a repository on this node; `None` for a server.
+    pub(crate) async fn local_fetch(&self, request: &FetchRequest) -> Option<Result<PackStream, WireError>> {
+        match self {
+            Self::Local(local) => Some(local.fetch(request).await),
+            Self::Http(_) | Self::Ssh(_) => None,
         }
     }
 
@@ -85,6 +120,7 @@ impl Transport {
         match self {
             Self::Http(http) => http.request(request).await,
             Self::Ssh(ssh) => ssh.request(request).await,
+            Self::Local(_) => Err(WireError::NotGit { what: "a repository on this node takes no packets".to_owned() }),
         }
     }
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use wickie_model::Oid;
 
+use super::local::LocalError;
+
 /// A server that could not be reached, or said something that it should not.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "each field is named in the text")]
@@ -18,6 +20,15 @@ pub enum WireError {
     Status { status: u16, said: String, retry_after: Option<Duration> },
     #[error("the server refused the credentials with {status}{}", detail(said))]
     Unauthorized { status: u16, said: String },
+    #[error(
+        "the proxy refused the user name and password{}; check the Secret of spec.proxySecretRef, or the environment's proxy",
+        detail(said)
+    )]
+    ProxyLogin { said: String },
+    #[error("the proxy {address} did not connect: {why}")]
+    Proxy { address: String, why: String },
+    #[error("GitHub's API at {host} gave no token for the App: {what}")]
+    App { host: String, what: String, status: Option<u16>, retry_after: Option<Duration> },
     #[error("the server redirects to {to}, another host; if that is meant, write it as the URL")]
     Redirect { to: String },
     #[error("the server does not speak Git's smart protocol there: {what}")]
@@ -44,6 +55,8 @@ pub enum WireError {
     Pack(String),
     #[error("the answer has more than {limit} {what}; the limit is there against endless data")]
     TooMuch { what: &'static str, limit: u64 },
+    #[error("the repository on this node cannot be read")]
+    Local(#[source] LocalError),
     #[error("an object was made to collide with another one: {0}")]
     Collision(String),
     #[error("the server did not send the object {0}, which it was asked for")]

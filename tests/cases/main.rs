@@ -15,3 +15,4 @@ mod objects;
 mod reports;
 mod trust;
 mod values;
+mod ways_in;

@@ -15,6 +15,7 @@ use http_body_util::{BodyExt, BodyStream, Full, StreamBody};
 use hyper::body::{Body as _, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use rustls::ServerConfig;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
@@ -93,12 +94,27 @@ impl Front {
         H: Fn(Served) -> F + Send + Sync + 'static,
         F: Future<Output = Answer> + Send + 'static,
     {
+        let tls = authority.map(Authority::server_config).transpose()?;
+        Self::start_tls(name, tls, authority.map(Authority::pem), handler)
+    }
+
+    /// Serves `handler` on a free port, as `tls` says and `ca` vouches for.
+    pub(crate) fn start_tls<H, F>(
+        name: &str,
+        tls: Option<Arc<ServerConfig>>,
+        ca: Option<String>,
+        handler: H,
+    ) -> Result<Self>
+    where
+        H: Fn(Served) -> F + Send + Sync + 'static,
+        F: Future<Output = Answer> + Send + 'static,
+    {
         let shared = Arc::new(Shared::default());
         let handler: Handler = Arc::new(move |request| Box::pin(handler(request)));
-        let tls = authority.map(Authority::server_config).transpose()?.map(TlsAcceptor::from);
+        let tls = tls.map(TlsAcceptor::from);
         let state = shared.clone();
         let door = Door::open(name, move |stream| connection(stream, tls.clone(), state.clone(), handler.clone()))?;
-        Ok(Self { door, ca: authority.map(Authority::pem), shared })
+        Ok(Self { door, ca, shared })
     }
 
     /// Where it listens.

@@ -4,13 +4,14 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use hyper::header::HeaderValue;
 
 use crate::cgi::git_http_backend;
 use crate::front::{Front, Request, lock, text};
-use crate::tls::Authority;
+use crate::tls::{Authority, Identity};
 
 /// Who may fetch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,11 +43,23 @@ pub struct GitServerOptions {
     pub push: bool,
     /// Knows protocol version 0 alone, as Azure DevOps and old servers do.
     pub old: bool,
+    /// Knows protocol version 1 at most: version 0 with a line in front.
+    pub version_one: bool,
+    /// Where there is TLS: speaks only to clients with a certificate of its own CA, see [`GitServer::client`].
+    pub client_certificates: bool,
 }
 
 impl Default for GitServerOptions {
     fn default() -> Self {
-        Self { tls: false, auth: Auth::Open, filter: true, push: false, old: false }
+        Self {
+            tls: false,
+            auth: Auth::Open,
+            filter: true,
+            push: false,
+            old: false,
+            version_one: false,
+            client_certificates: false,
+        }
     }
 }
 
@@ -54,6 +67,7 @@ impl Default for GitServerOptions {
 pub struct GitServer {
     front: Front,
     auth: Arc<Mutex<Auth>>,
+    authority: Option<Authority>,
 }
 
 impl GitServer {
@@ -73,9 +87,17 @@ impl GitServer {
         let authority = options.tls.then(|| Authority::new("wickie test git server")).transpose()?;
         let auth = Arc::new(Mutex::new(options.auth));
         let (root, check) = (Arc::new(root.to_owned()), auth.clone());
-        let front = Front::start("git server", authority.as_ref(), move |mut request| {
+        let tls = match &authority {
+            Some(authority) if options.client_certificates => Some(authority.mutual_config()?),
+            authority => authority.as_ref().map(Authority::server_config).transpose()?,
+        };
+        let ca = authority.as_ref().map(Authority::pem);
+        let front = Front::start_tls("git server", tls, ca, move |mut request| {
             if options.old {
                 request.headers_mut().remove("git-protocol");
+            }
+            if options.version_one {
+                request.headers_mut().insert("git-protocol", HeaderValue::from_static("version=1"));
             }
             let given = request
                 .headers()
@@ -97,7 +119,7 @@ impl GitServer {
                 git_http_backend(&root, None, &settings, request).await
             }
         })?;
-        Ok(Self { front, auth })
+        Ok(Self { front, auth, authority })
     }
 
     /// The URL of the repository `name`.git.
@@ -108,6 +130,19 @@ impl GitServer {
     /// Who may fetch from now on.
     pub fn set_auth(&self, auth: Auth) {
         *lock(&self.auth) = auth;
+    }
+
+    /// Its CA, if it speaks TLS.
+    pub fn authority(&self) -> Option<&Authority> {
+        self.authority.as_ref()
+    }
+
+    /// A client certificate that it takes.
+    ///
+    /// # Errors
+    /// When it does not speak TLS.
+    pub fn client(&self, name: &str) -> Result<Identity> {
+        self.authority.as_ref().context("a server without TLS has no clients with certificates")?.client(name, &[])
     }
 
     /// How often objects were asked for: a look at the tips alone is none.

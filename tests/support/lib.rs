@@ -9,6 +9,8 @@
 //! - [`ControlPlane`]: etcd, kube-apiserver, kube-controller-manager, kube-scheduler and kwok; found or built by [`parts`].
 //! - [`Repo`], [`Signer`], [`manifests`]: what is to be fetched, made by the real git; signatures, also broken ones.
 //! - [`GitServer`], [`ApiProxy`], [`Receiver`]: HTTP servers over one [`Front`], so each counts and fails in the same way: see [`Fault`].
+//! - [`Gitea`]: a Git host with users and keys. [`GitHubApi`]: what gives GitHub Apps their tokens.
+//! - [`ForwardProxy`]: what stands between a company's network and the rest.
 //! - [`Relay`]: a TCP link with seeded delay, cuts and flipped bits.
 //! - [`Agent`]: the program under test as a process: started, killed, measured.
 //! - [`eventually`]: the only way to wait. [`Scratch`]: the only place to write. [`need`]: the only way to skip.
@@ -30,8 +32,11 @@ pub mod api_proxy;
 mod cgi;
 mod door;
 pub mod fault;
+pub mod forward_proxy;
 pub mod front;
 pub mod git_server;
+pub mod gitea;
+pub mod github_api;
 pub mod receiver;
 pub mod relay;
 mod shape;
@@ -51,8 +56,11 @@ pub use api_proxy::{ApiProxy, ApiProxyOptions};
 pub use control_plane::{ControlPlane, Options};
 pub use fault::{Fault, Rule, When};
 pub use fleet::Fleet;
+pub use forward_proxy::{ForwardProxy, ForwardProxyOptions, Speaks};
 pub use front::{Front, Request};
 pub use git_server::{Auth, GitServer, GitServerOptions};
+pub use gitea::Gitea;
+pub use github_api::GitHubApi;
 pub use receiver::{Delivery, Receiver};
 pub use relay::{Relay, RelayOptions};
 pub use repo::Repo;

@@ -30,6 +30,10 @@ pub struct Part {
     pub ldflags: &'static str,
     /// Build tags.
     pub tags: &'static str,
+    /// Whether C is compiled into it.
+    pub cgo: bool,
+    /// Folders of its module that it reads as it runs; they are put beside it.
+    pub data: &'static [&'static str],
     /// What the first line of `--version` contains, for a program that was found and not built; any of these will do. Without any, it is
     /// always built.
     pub versions: &'static [&'static str],
@@ -47,6 +51,8 @@ pub const ETCD: Part = Part {
     package: "go.etcd.io/etcd/server/v3",
     ldflags: "-s -w",
     tags: "",
+    cgo: false,
+    data: &[],
     versions: &["etcd Version: 3.6.", "etcd Version: 3.7."],
     takes: "1 minute",
 };
@@ -58,6 +64,8 @@ pub const API_SERVER: Part = Part {
     package: "k8s.io/kubernetes/cmd/kube-apiserver",
     ldflags: KUBERNETES,
     tags: "",
+    cgo: false,
+    data: &[],
     versions: &["Kubernetes v1.37."],
     takes: "6 minutes",
 };
@@ -85,6 +93,8 @@ pub const KWOK: Part = Part {
     package: "sigs.k8s.io/kwok/cmd/kwok",
     ldflags: "-s -w",
     tags: "",
+    cgo: false,
+    data: &[],
     versions: &["kwok version v0.7.", "kwok version v0.8."],
     takes: "3 minutes",
 };
@@ -96,6 +106,8 @@ pub const REGISTRY: Part = Part {
     package: "github.com/distribution/distribution/v3/cmd/registry",
     ldflags: "-s -w",
     tags: "",
+    cgo: false,
+    data: &[],
     versions: &["distribution/v3 v3."],
     takes: "1 minute",
 };
@@ -107,6 +119,21 @@ pub const KUSTOMIZE_CONTROLLER: Part = Part {
     package: "github.com/fluxcd/kustomize-controller",
     ldflags: "-s -w",
     tags: "",
+    cgo: false,
+    data: &[],
+    versions: &[],
+    takes: "4 minutes",
+};
+
+/// A Git host with users, keys, pull requests, commit statuses and webhooks.
+pub const GITEA: Part = Part {
+    program: "gitea",
+    folder: "gitea",
+    package: "code.gitea.io/gitea",
+    ldflags: "-s -w -X main.Version=1.26.0",
+    tags: "sqlite,sqlite_unlock_notify",
+    cgo: true,
+    data: &["options", "public", "templates"],
     versions: &[],
     takes: "4 minutes",
 };
@@ -118,6 +145,8 @@ pub const KUSTOMIZE: Part = Part {
     package: "sigs.k8s.io/kustomize/kustomize/v5",
     ldflags: "-s -w -X sigs.k8s.io/kustomize/api/provenance.version=kustomize/v5.8.1",
     tags: "",
+    cgo: false,
+    data: &[],
     versions: &[],
     takes: "1 minute",
 };
@@ -244,7 +273,12 @@ fn build(part: &Part, go: &Path, folder: &Path) -> Result<()> {
         "-ldflags",
     ]);
     command.arg(part.ldflags).arg("-o").arg(&unfinished).arg(part.package);
-    command.env("CGO_ENABLED", "0").env("GOWORK", "off").env_remove("GOFLAGS").env_remove("GOOS").env_remove("GOARCH");
+    command
+        .env("CGO_ENABLED", if part.cgo { "1" } else { "0" })
+        .env("GOWORK", "off")
+        .env_remove("GOFLAGS")
+        .env_remove("GOOS")
+        .env_remove("GOARCH");
     say(&format!("building {} with Go, once, about {} ...", part.program, part.takes));
     let log = folder.join(format!("{}.log", part.program));
     let _ = fs::remove_file(&log);
@@ -264,8 +298,35 @@ fn build(part: &Part, go: &Path, folder: &Path) -> Result<()> {
     if code != 0 {
         bail!("building {} with {} failed:\n{}", part.program, go.display(), child.log_tail(20));
     }
+    if !part.data.is_empty() {
+        put_data(part, go, folder)?;
+    }
     fs::rename(&unfinished, &file)?;
     say(&format!("built {} in {} s: {}", part.program, start.elapsed().as_secs(), file.display()));
+    Ok(())
+}
+
+/// Puts the folders that a program reads as it runs beside it, out of its module.
+fn put_data(part: &Part, go: &Path, folder: &Path) -> Result<()> {
+    let mut command = Command::new(go);
+    command.arg("-C").arg(module(part)).args(["list", "-mod=readonly", "-m", "-f", "{{.Dir}}", part.package]);
+    let output = command.env("GOWORK", "off").env_remove("GOFLAGS").stdin(Stdio::null()).output()?;
+    let found = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+    anyhow::ensure!(found.is_dir(), "{}: Go does not say where its module lies: {output:?}", part.program);
+    part.data.iter().try_for_each(|name| copy(&found.join(name), &folder.join(name)))
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from).with_context(|| format!("read {}", from.display()))? {
+        let entry = entry?;
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        match entry.file_type()?.is_dir() {
+            true => copy(&from, &to)?,
+            // Not `fs::copy`: in Go's cache files may not be written, and here a build that broke off is made again.
+            false => fs::write(&to, fs::read(&from)?)?,
+        }
+    }
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use rcgen::{
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 /// A certificate authority that nobody else trusts.
@@ -80,6 +81,22 @@ impl Authority {
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
+            .with_single_cert(identity.chain()?, identity.private_key()?)?;
+        Ok(Arc::new(config))
+    }
+
+    /// What a server of ours on 127.0.0.1 needs that speaks only to who has a certificate of this authority.
+    ///
+    /// # Errors
+    /// As [`Authority::server`].
+    pub fn mutual_config(&self) -> Result<Arc<ServerConfig>> {
+        let (identity, provider) = (self.server(&["127.0.0.1", "localhost"])?, Arc::new(ring::default_provider()));
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.pem().as_bytes())?)?;
+        let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build()?;
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_client_cert_verifier(clients)
             .with_single_cert(identity.chain()?, identity.private_key()?)?;
         Ok(Arc::new(config))
     }

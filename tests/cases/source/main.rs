@@ -3,11 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by failing")]
 
 mod accept;
+mod access;
 mod attacks;
 mod believe;
 mod differential;
 mod figures;
 mod frugal;
+mod gitea;
+mod local;
 mod ssh;
 mod transport;
 mod world;

@@ -5,11 +5,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use wickie::config::git::{Credentials, GitSource, GitUrl};
+use wickie::config::git_access::Proxy;
 use wickie::config::secret::Secret;
 use wickie::source::{PollOutcome, SourceErrorClass};
 use wickie_testbench::child::Child;
 use wickie_testbench::port::Port;
-use wickie_testbench::{SshKey, eventually, need};
+use wickie_testbench::{ForwardProxy, ForwardProxyOptions, Speaks, SshKey, eventually, need};
 
 use crate::world::{World, chain};
 
@@ -88,6 +89,42 @@ async fn a_fetch_over_ssh_with_and_without_the_new_protocol() {
         }
         let snapshot = world.accept(&source).await;
         assert_eq!(snapshot.files("").await.unwrap().unwrap().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn ssh_goes_through_a_proxy_and_believes_the_same_host_key() {
+    let Some(sshd) = need::sshd() else { return need::skip("sshd is not installed: apt install openssh-server") };
+    let world = World::new("ssh-proxy");
+    world.commit(&[("a.yaml", "a: 1\n")]);
+    let sshd = start(&world, sshd, true).await;
+    for speaks in [Speaks::Socks5, Speaks::Http] {
+        let names = vec![("git.test".to_owned(), ([127, 0, 0, 1], sshd.port).into())];
+        let login = Some(("ada".to_owned(), "pa:ss".to_owned()));
+        let proxy = ForwardProxy::start(ForwardProxyOptions { speaks, login, names }).unwrap();
+        let mut source = source(&world, &sshd);
+        source.name.name = format!("{speaks:?}").to_lowercase();
+        // A name that is known behind the proxy alone, and by which known_hosts has the key.
+        source.url = GitUrl::parse(&source.url.to_string().replace("127.0.0.1", "git.test")).unwrap();
+        source.credentials = Some(Credentials::Ssh {
+            identity: Secret::new(world.ada.private()),
+            passphrase: None,
+            known_hosts: format!("[git.test]:{} {}\n", sshd.port, sshd.host_key.public()),
+        });
+        let address = proxy.url().parse().unwrap();
+        source.proxy = Some(Proxy { address, login: Some(("ada".to_owned(), Secret::new("wrong1234".to_owned()))) });
+        let text = chain(&world.refuse(&source).await);
+        assert!(text.contains("the proxy") && !text.contains("wrong1234"), "{text}");
+        world.git.ask_at_once(&source);
+        if let Some(proxy) = &mut source.proxy {
+            proxy.login = Some(("ada".to_owned(), Secret::new("pa:ss".to_owned())));
+        }
+        world.accept(&source).await;
+        assert!(matches!(world.poll(&source).await.outcome, Ok(PollOutcome::Unchanged(_))));
+        let asked = proxy.asked();
+        assert_eq!(asked.last().unwrap().target, format!("git.test:{}", sshd.port));
+        source.credentials = Some(credentials(&world.ada, &sshd.host_key, sshd.port));
+        assert!(chain(&world.refuse(&source).await).contains("has none for this host"));
     }
 }
 

@@ -140,8 +140,8 @@ async fn a_changed_byte_on_the_way_is_noticed() {
 
 #[tokio::test]
 async fn a_server_that_knows_only_the_old_protocol_serves_too() {
-    for filter in [true, false] {
-        let options = GitServerOptions { old: true, filter, ..Default::default() };
+    for (version_one, filter) in [(false, true), (false, false), (true, true)] {
+        let options = GitServerOptions { old: !version_one, version_one, filter, ..Default::default() };
         let world = World::with("transport-old", options);
         let first = world.commit(&[("a.yaml", "a: 1\n"), ("b/c.yaml", "c: 1\n")]);
         world.repo.tag("v1.0.0", &first, "one", &world.ada.signer()).unwrap();

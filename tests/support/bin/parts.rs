@@ -4,7 +4,8 @@ use anyhow::Result;
 use wickie_testbench::parts;
 
 fn main() -> Result<()> {
-    for part in [parts::ETCD, parts::API_SERVER, parts::CONTROLLER_MANAGER, parts::SCHEDULER, parts::KWOK] {
+    for part in [parts::ETCD, parts::API_SERVER, parts::CONTROLLER_MANAGER, parts::SCHEDULER, parts::KWOK, parts::GITEA]
+    {
         println!("{}", parts::find(&part)?.display());
     }
     Ok(())
