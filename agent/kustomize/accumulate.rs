@@ -8,7 +8,7 @@
 //! (`internal/target/kusttarget.go` in kustomize).
 
 use crate::config::{Config, Tables};
-use crate::error::{Error, PathProblem};
+use crate::error::{Error, PathProblem, Place};
 use crate::files::{LoadError, Loader};
 use crate::generate::{self, Kind};
 use crate::id::Id;
@@ -266,7 +266,7 @@ impl<'f> Target<'f> {
         Ok(())
     }
 
-    pub(crate) fn generate_error(&self, entry: &str, fault: generate::Fault) -> Error {
+    fn generate_error(&self, entry: &str, fault: generate::Fault) -> Error {
         match fault {
             generate::Fault::Load { field, at, path, error } => {
                 self.load_error(&format!("{entry}.{field}[{at}]"), &path, error)
@@ -279,13 +279,20 @@ impl<'f> Target<'f> {
         steps::of_plugins(self, entries, field)
     }
 
+    fn step_fault(&self, field: &str, place: Option<&Place>, problem: String) -> Error {
+        match place {
+            Some(place) => Error::Step { place: place.clone(), problem },
+            None => self.kustomization.fault(field, problem),
+        }
+    }
+
     fn run(&self, gathered: &mut Gathered, steps: Vec<steps::Planned>) -> Result<(), Error> {
         for planned in steps {
             planned
                 .step
                 .action
                 .apply(&mut gathered.resources, self.schema.get())
-                .map_err(|problem| self.kustomization.fault(&planned.step.field, problem))?;
+                .map_err(|problem| self.step_fault(&planned.step.field, planned.step.place.as_ref(), problem))?;
             if self.trail.is_some() && !planned.half {
                 let origin = planned.origin.or_else(|| self.built_in_origin(planned.step.action.transformer()));
                 for resource in &mut gathered.resources {
@@ -307,17 +314,18 @@ impl<'f> Target<'f> {
     /// Validators are transformers that must not change anything.
     fn validate(&self, gathered: &mut Gathered) -> Result<(), Error> {
         for planned in self.plugins(&self.kustomization.validators, "validators")? {
-            let field = planned.step.field.clone();
+            let (field, place) = (planned.step.field, planned.step.place);
             let before: Vec<(Id, yaml::Node)> =
                 gathered.resources.iter().map(|resource| (resource.id(), resource.node.clone())).collect();
             let action = planned.step.action;
             action
                 .apply(&mut gathered.resources, self.schema.get())
-                .map_err(|problem| self.kustomization.fault(&field, problem))?;
+                .map_err(|problem| self.step_fault(&field, place.as_ref(), problem))?;
             let same = before.len() == gathered.resources.len()
                 && before.iter().zip(&gathered.resources).all(|((_, node), resource)| *node == resource.node);
             if !same {
-                return Err(self.kustomization.fault(&field, "a validator must not change objects, and this one does"));
+                let problem = "a validator must not change objects, and this one does".to_owned();
+                return Err(self.step_fault(&field, place.as_ref(), problem));
             }
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use crate::accumulate::Target;
 use crate::config::Tables;
-use crate::error::{Error, Refusal};
+use crate::error::{Error, Place, Refusal};
 use crate::generate::{self, Kind};
 use crate::kustomization::decode::{Document, Field, Members};
 use crate::kustomization::{
@@ -26,7 +26,7 @@ pub(crate) struct Planned {
 }
 
 fn planned(field: impl Into<String>, action: Action) -> Planned {
-    Planned { step: Step { field: field.into(), action }, origin: None, half: false }
+    Planned { step: Step { field: field.into(), place: None, action }, origin: None, half: false }
 }
 
 /// The steps of a kustomization's own fields, in kustomize's order.
@@ -85,8 +85,15 @@ pub(crate) fn of_kustomization(target: &Target<'_>, tables: &Tables) -> Result<V
         steps.push(planned(image.field.clone(), action));
     }
     if !own.replacements.is_empty() {
-        let replacements = load_replacements(target, &own.replacements, "replacements")?;
-        steps.push(planned("replacements", Action::Replacements(replacements)));
+        let mut replacements = load_replacements(target, &own.replacements, "replacements")?;
+        // One transformer to kustomize; each on its own here, so that an error names the one to blame.
+        let last = replacements.pop();
+        for (field, replacement) in replacements {
+            let half = Planned { half: true, ..planned(field, Action::Replacements(vec![replacement])) };
+            steps.push(half);
+        }
+        let (field, last) = last.map_or(("replacements".to_owned(), None), |(field, last)| (field, Some(last)));
+        steps.push(planned(field, Action::Replacements(last.into_iter().collect())));
     }
     Ok(steps)
 }
@@ -163,15 +170,20 @@ fn json_step(target: &Target<'_>, patch: &Patch) -> Result<Planned, Error> {
     Ok(planned(patch.field.clone(), Action::Patch(action)))
 }
 
-/// Replacements in place, and those in files that hold one or a list.
-fn load_replacements(target: &Target<'_>, fields: &[ReplacementField], name: &str) -> Result<Vec<Replacement>, Error> {
+/// Replacements in place, and those in files that hold one or a list, each with the field that asks for it.
+fn load_replacements(
+    target: &Target<'_>,
+    fields: &[ReplacementField],
+    name: &str,
+) -> Result<Vec<(String, Replacement)>, Error> {
     let mut all = Vec::new();
     for (at, entry) in fields.iter().enumerate() {
         if entry.path.is_empty() {
-            all.push(entry.replacement.clone());
+            all.push((format!("{name}[{at}]"), Replacement { field: String::new(), ..entry.replacement.clone() }));
             continue;
         }
-        let (file, bytes) = target.load(&format!("{name}[{at}].path"), &entry.path)?;
+        let field = format!("{name}[{at}].path");
+        let (file, bytes) = target.load(&field, &entry.path)?;
         let document = Document { file: &file, bytes: &bytes, strict: false };
         let trees = yaml::trees(&file, &bytes, Dialect::Kubernetes)?;
         let Some(tree) = trees.first() else {
@@ -185,9 +197,9 @@ fn load_replacements(target: &Target<'_>, fields: &[ReplacementField], name: &st
             vec![Replacement::read(&root)?]
         };
         for replacement in &mut read {
-            replacement.field = format!("{file} {}", replacement.field).trim_end().to_owned();
+            replacement.field = document.place(&replacement.field).to_string();
         }
-        all.append(&mut read);
+        all.extend(read.into_iter().map(|replacement| (field.clone(), replacement)));
     }
     Ok(all)
 }
@@ -201,7 +213,11 @@ fn plugin_configs(target: &Target<'_>, entries: &[Entry]) -> Result<Vec<Resource
         match resources::parse(&target.kustomization.file, entry.text.as_bytes()) {
             Ok(mut found) => {
                 let origin = target.origin(&target.kustomization.name);
-                found.iter_mut().for_each(|resource| resource.memory.origin.clone_from(&origin));
+                let line = target.kustomization.place(&entry.field).line;
+                for resource in &mut found {
+                    resource.memory.origin.clone_from(&origin);
+                    resource.source.line = line;
+                }
                 resources::insert_all(&mut gathered.resources, found)?;
             }
             Err(_) => paths.push(entry.clone()),
@@ -227,9 +243,9 @@ fn origin_of(resource: &Resource) -> Option<Origin> {
 }
 
 /// Refuses what is not one of kustomize's built-in plugins.
-fn built_in(target: &Target<'_>, field: &str, resource: &Resource) -> Result<String, Error> {
+fn built_in(resource: &Resource) -> Result<String, Error> {
     let id = resource.id();
-    let refuse = |refusal| Err(Error::Refused { place: target.kustomization.place(field), refusal });
+    let refuse = |refusal| Err(Error::Refused { place: place_of(resource), refusal });
     match (id.gvk.api_version().as_str(), id.gvk.kind.as_str()) {
         ("builtin", "HelmChartInflationGenerator") => refuse(Refusal::Helm),
         ("builtin", kind) => Ok(kind.to_owned()),
@@ -237,15 +253,32 @@ fn built_in(target: &Target<'_>, field: &str, resource: &Resource) -> Result<Str
     }
 }
 
+/// Where the configuration of a plugin stands.
+fn place_of(config: &Resource) -> Place {
+    Place { file: config.source.file.to_string(), line: config.source.line, field: config.id().gvk.kind }
+}
+
+/// A fault of a plugin is one of its configuration.
+fn blame(config: &Resource, error: Error) -> Error {
+    match error {
+        Error::Step { problem, .. } => Error::Step { place: place_of(config), problem },
+        Error::Field { place, problem } if place.file == *config.source.file && place.line == 0 => {
+            Error::Field { place: Place { line: config.source.line, ..place }, problem }
+        }
+        error => error,
+    }
+}
+
 /// What the entries of `generators` make.
 pub(crate) fn generators(target: &Target<'_>) -> Result<Vec<Resource>, Error> {
     let mut made = Vec::new();
     for config in plugin_configs(target, &target.kustomization.generators)? {
-        let kind = match built_in(target, "generators", &config)?.as_str() {
+        let kind = match built_in(&config)?.as_str() {
             "ConfigMapGenerator" => Kind::ConfigMap,
             "SecretGenerator" => Kind::Secret,
             other => {
-                return Err(target.kustomization.fault("generators", format!("{other} is not a generator")));
+                let problem = format!("{other} is not a generator");
+                return Err(Error::Step { place: place_of(&config), problem });
             }
         };
         let sources = with_members(&config, |field, members| {
@@ -262,9 +295,13 @@ pub(crate) fn generators(target: &Target<'_>) -> Result<Vec<Resource>, Error> {
                 sources.namespace = namespace;
             }
             Ok(sources)
-        })?;
+        })
+        .map_err(|error| blame(&config, error))?;
         let made_one = generate::generate(kind, &sources, None, &target.loader, &config.source.file);
-        let mut resource = made_one.map_err(|fault| target.generate_error("generators", fault))?;
+        let mut resource = made_one.map_err(|fault| match fault {
+            generate::Fault::Load { path, error, .. } => error.at(place_of(&config), &path),
+            generate::Fault::Other(problem) => Error::Step { place: place_of(&config), problem },
+        })?;
         resource.memory.origin = origin_of(&config);
         made.push(resource);
     }
@@ -286,12 +323,13 @@ fn with_members<T>(
 pub(crate) fn of_plugins(target: &Target<'_>, entries: &[Entry], field: &str) -> Result<Vec<Planned>, Error> {
     let mut steps = Vec::new();
     for config in plugin_configs(target, entries)? {
-        let kind = built_in(target, field, &config)?;
+        let kind = built_in(&config)?;
         let origin = origin_of(&config);
-        let actions = with_members(&config, |root, members| plugin_actions(target, field, &kind, root, members))?;
+        let actions = with_members(&config, |root, members| plugin_actions(target, field, &kind, root, members))
+            .map_err(|error| blame(&config, error))?;
         let last = actions.len();
         for (at, action) in actions.into_iter().enumerate() {
-            let step = Step { field: field.to_owned(), action };
+            let step = Step { field: field.to_owned(), place: Some(place_of(&config)), action };
             steps.push(Planned { step, origin: origin.clone(), half: at + 1 < last });
         }
     }
@@ -347,7 +385,8 @@ fn plugin_actions(
         }
         "ReplacementTransformer" => {
             let fields = members.list("replacements", ReplacementField::read)?;
-            named(Action::Replacements(load_replacements(target, &fields, field)?))
+            let replacements = load_replacements(target, &fields, field)?;
+            named(Action::Replacements(replacements.into_iter().map(|(_, replacement)| replacement).collect()))
         }
         "PatchTransformer" => {
             let mut patch = Patch::read(root)?;

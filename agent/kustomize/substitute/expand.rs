@@ -1,8 +1,8 @@
 //! From parts to text: what each operator does (`funcs.go` and `template.go` in envsubst).
 
-use super::SubstituteError;
-use super::glob;
+use super::glob::{self, Stop};
 use super::parse::Part;
+use super::{MOST, SubstituteError};
 
 /// Looks a variable up; none only in strict mode.
 pub(super) type Lookup<'l> = &'l dyn Fn(&str) -> Option<&'l str>;
@@ -31,7 +31,11 @@ fn one(out: &mut String, part: &Part, lookup: Lookup<'_>) -> Result<(), Substitu
                 None if has_default => "",
                 None => return Err(SubstituteError::Missing { name: name.clone() }),
             };
-            out.push_str(&operate(name, operator, value, &expanded)?);
+            let value = operate(name, operator, value, &expanded)?;
+            if out.len() + value.len() > MOST {
+                return Err(SubstituteError::TooMuch { name: name.clone() });
+            }
+            out.push_str(&value);
             Ok(())
         }
     }
@@ -39,19 +43,24 @@ fn one(out: &mut String, part: &Part, lookup: Lookup<'_>) -> Result<(), Substitu
 
 fn operate(name: &str, operator: &str, value: &str, words: &[String]) -> Result<String, SubstituteError> {
     let word = |at: usize| words.get(at).map(String::as_str);
+    let too_much = || SubstituteError::TooMuch { name: name.to_owned() };
+    let trim = |trimmed: Option<String>| trimmed.ok_or_else(too_much);
     Ok(match (operator, word(0), word(1)) {
         (",", ..) => first(value, |c| c.to_lowercase().collect()),
         ("^", ..) => first(value, |c| c.to_uppercase().collect()),
         (",,", ..) => value.to_lowercase(),
         ("^^", ..) => value.to_uppercase(),
         ("#", None, _) => value.len().to_string(),
-        ("#", Some(pattern), _) => trim_front(value, pattern, Reach::Shortest),
-        ("##", Some(pattern), _) => trim_front(value, pattern, Reach::Longest),
-        ("%", Some(pattern), _) => trim_back(value, pattern, Reach::Shortest),
-        ("%%", Some(pattern), _) => trim_back(value, pattern, Reach::Longest),
+        ("#", Some(pattern), _) => trim(trim_front(value, pattern, Reach::Shortest))?,
+        ("##", Some(pattern), _) => trim(trim_front(value, pattern, Reach::Longest))?,
+        ("%", Some(pattern), _) => trim(trim_back(value, pattern, Reach::Shortest))?,
+        ("%%", Some(pattern), _) => trim(trim_back(value, pattern, Reach::Longest))?,
         (":", Some(from), length) => {
             let cut = substring(value, from, length);
             cut.ok_or_else(|| SubstituteError::Cut { name: name.to_owned() })?.to_owned()
+        }
+        ("//", Some(old), Some(new)) if value.len() + value.matches(old).count() * new.len() > MOST => {
+            return Err(too_much());
         }
         ("/", Some(old), new) => value.replacen(old, new.unwrap_or(""), 1),
         ("//", Some(old), new) => value.replace(old, new.unwrap_or("")),
@@ -98,22 +107,19 @@ enum Reach {
     Longest,
 }
 
-/// Drops the prefix that matches the pattern; a pattern that is malformed changes nothing.
-fn trim_front(value: &str, pattern: &str, reach: Reach) -> String {
-    let ends = value.char_indices().map(|(at, c)| at + c.len_utf8());
-    let mut matching = ends.filter(|end| glob::matches(pattern, &value[..*end]).unwrap_or(false));
-    if glob::matches(pattern, value).is_none() {
-        return value.to_owned();
-    }
-    let end = match reach {
-        Reach::Shortest => matching.next(),
-        Reach::Longest => matching.next_back(),
+/// Drops the prefix that matches the pattern; a pattern that is malformed changes nothing. None where that takes too
+/// long.
+fn trim_front(value: &str, pattern: &str, reach: Reach) -> Option<String> {
+    let end = match glob::prefix(pattern, value, reach == Reach::Longest) {
+        Ok(end) => end,
+        Err(Stop::Malformed) => None,
+        Err(Stop::TooMuch) => return None,
     };
-    value[end.unwrap_or(0)..].to_owned()
+    Some(value[end.unwrap_or(0)..].to_owned())
 }
 
 /// The same from behind: value and pattern are turned round, as envsubst does it.
-fn trim_back(value: &str, pattern: &str, reach: Reach) -> String {
+fn trim_back(value: &str, pattern: &str, reach: Reach) -> Option<String> {
     let turned = |text: &str| text.chars().rev().collect::<String>();
-    turned(&trim_front(&turned(value), &turned(pattern), reach))
+    trim_front(&turned(value), &turned(pattern), reach).map(|rest| turned(&rest))
 }

@@ -1,33 +1,53 @@
 //! Shell patterns: `*`, `?`, `[a-z]`, `[^a]` and `\` before any of them; `*` crosses slashes.
 
-/// Whether the pattern matches the whole text; none when it is malformed.
-pub(super) fn matches(pattern: &str, text: &str) -> Option<bool> {
-    let pattern: Vec<Token> = tokens(pattern)?;
-    let text: Vec<char> = text.chars().collect();
-    // Backtracking to the last star only: linear in practice, quadratic at worst.
-    let (mut p, mut t) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    loop {
-        match pattern.get(p) {
-            Some(Token::Star) => {
-                star = Some((p, t));
-                p += 1;
-                continue;
+/// Steps that one match may take: a pattern of a thousand signs on a value of 100 KiB.
+const MOST_STEPS: usize = 100_000_000;
+
+/// Why nothing was matched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// The pattern is none.
+    Malformed,
+    /// Pattern and text are too long.
+    TooMuch,
+}
+
+/// Where the shortest or the longest prefix of the text ends that the whole pattern matches; the empty prefix does not
+/// count. All prefixes are tried in one pass: `at` holds the places of the pattern that the text so far can lead to.
+pub(super) fn prefix(pattern: &str, text: &str, longest: bool) -> Result<Option<usize>, Stop> {
+    let pattern = tokens(pattern).ok_or(Stop::Malformed)?;
+    if pattern.len().saturating_mul(text.len()) > MOST_STEPS {
+        return Err(Stop::TooMuch);
+    }
+    let mut at = vec![false; pattern.len() + 1];
+    at[0] = true;
+    pass_stars(&pattern, &mut at);
+    let mut found = None;
+    for (start, c) in text.char_indices() {
+        let mut next = vec![false; pattern.len() + 1];
+        for (place, token) in pattern.iter().enumerate().filter(|(place, _)| at[*place]) {
+            match token {
+                Token::Star => next[place] = true,
+                token => next[place + 1] |= token.fits(c),
             }
-            Some(token) if text.get(t).is_some_and(|c| token.fits(*c)) => {
-                p += 1;
-                t += 1;
-                continue;
-            }
-            None if t == text.len() => return Some(true),
-            _ => {}
         }
-        match star {
-            Some((at, from)) if from < text.len() => {
-                star = Some((at, from + 1));
-                (p, t) = (at + 1, from + 1);
+        pass_stars(&pattern, &mut next);
+        at = next;
+        if at[pattern.len()] {
+            found = Some(start + c.len_utf8());
+            if !longest {
+                break;
             }
-            _ => return Some(false),
+        }
+    }
+    Ok(found)
+}
+
+/// A star may stand for nothing.
+fn pass_stars(pattern: &[Token], at: &mut [bool]) {
+    for (place, token) in pattern.iter().enumerate() {
+        if at[place] && matches!(token, Token::Star) {
+            at[place + 1] = true;
         }
     }
 }
@@ -88,22 +108,27 @@ fn class_letter(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<c
 
 #[cfg(test)]
 mod tests {
-    use super::matches;
+    use super::{Stop, prefix};
 
     #[test]
     fn patterns() {
-        for (pattern, text, wanted) in [
-            ("*", "", Some(true)),
-            ("a*b", "axxb", Some(true)),
-            ("a*b", "axbx", Some(false)),
-            ("?b", "ab", Some(true)),
-            ("[a-c]x", "bx", Some(true)),
-            ("[^a]x", "bx", Some(true)),
-            (r"\*", "*", Some(true)),
-            ("[", "a", None),
-            ("[a", "a", None),
+        for (pattern, text, shortest, longest) in [
+            ("*", "", None, None),
+            ("*", "ab", Some(1), Some(2)),
+            ("a*b", "axbxb", Some(3), Some(5)),
+            ("a*b", "bab", None, None),
+            ("?b", "\u{e9}bc", Some(3), Some(3)),
+            ("[a-c]x", "bxx", Some(2), Some(2)),
+            ("[^a]x", "bx", Some(2), Some(2)),
+            (r"\*", "*a", Some(1), Some(1)),
+            ("", "a", None, None),
         ] {
-            assert_eq!(matches(pattern, text), wanted, "{pattern} {text}");
+            assert_eq!(prefix(pattern, text, false), Ok(shortest), "{pattern} {text}");
+            assert_eq!(prefix(pattern, text, true), Ok(longest), "{pattern} {text}");
         }
+        for pattern in ["[", "[a"] {
+            assert_eq!(prefix(pattern, "a", false), Err(Stop::Malformed));
+        }
+        assert_eq!(prefix(&"a".repeat(20_000), &"a".repeat(20_000), true), Err(Stop::TooMuch));
     }
 }

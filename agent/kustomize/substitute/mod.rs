@@ -17,6 +17,10 @@ use crate::entry::Object;
 use crate::yaml;
 use std::collections::BTreeMap;
 
+/// How long a text may become, in bytes. The API server takes objects of 3 MiB; forms within forms can grow beyond any
+/// measure.
+const MOST: usize = 8 << 20;
+
 /// Why a text or an object could not be expanded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SubstituteError {
@@ -45,6 +49,12 @@ pub enum SubstituteError {
     /// A substring form cut a character in two.
     #[error("variable {name:?}: the substring cuts a character in two")]
     Cut {
+        /// The variable.
+        name: String,
+    },
+    /// The expansion grows without measure, or a pattern takes too long on a long value.
+    #[error("variable {name:?}: its expansion takes more than is allowed; {MOST} bytes are the most for a text")]
+    TooMuch {
         /// The variable.
         name: String,
     },
@@ -214,6 +224,15 @@ mod tests {
         for text in ["${", "${name", "${name-x}", "${}", "${name!}"] {
             assert!(vars.text(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn growth_is_bounded() {
+        let vars = with(&[("a", &"x".repeat(4096))]);
+        let bomb = (0..6).fold("y".to_owned(), |word, _| format!("${{a//x/{word}}}"));
+        assert!(matches!(vars.text(&bomb), Err(SubstituteError::TooMuch { .. })));
+        assert!(matches!(vars.text(&"${a}".repeat(5000)), Err(SubstituteError::TooMuch { .. })));
+        assert_eq!(vars.text("${a##*x}").as_deref(), Ok(""));
     }
 
     #[test]

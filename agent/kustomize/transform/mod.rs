@@ -21,6 +21,7 @@ pub(crate) mod vars;
 pub(crate) use namespace::Subjects;
 pub(crate) use value_add::ValueTarget;
 
+use crate::error::Place;
 use crate::fieldspec::FieldSpec;
 use crate::kustomization::{Image, Replacement, Replica};
 use crate::resource::Resource;
@@ -31,6 +32,8 @@ use std::collections::BTreeMap;
 #[derive(Debug)]
 pub(crate) struct Step {
     pub(crate) field: String,
+    /// The place of that field, where it is not one of the kustomization itself.
+    pub(crate) place: Option<Place>,
     pub(crate) action: Action,
 }
 

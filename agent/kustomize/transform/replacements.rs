@@ -19,6 +19,7 @@ const DEFAULT_PATH: &str = "metadata.name";
 pub(super) fn apply(resources: &mut [Resource], replacements: &[Replacement]) -> Result<(), String> {
     for (at, replacement) in replacements.iter().enumerate() {
         one(resources, replacement).map_err(|cause| match replacement.field.as_str() {
+            "" if replacements.len() == 1 => cause,
             "" => format!("replacement {}: {cause}", at + 1),
             field => format!("{field}: {cause}"),
         })?;
