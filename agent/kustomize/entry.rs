@@ -146,8 +146,43 @@ fn sorted(resources: Vec<Resource>, legacy: &Legacy) -> Vec<Resource> {
 fn object(mut resource: Resource, origins: bool, transformations: bool) -> Result<Object, Error> {
     settle_annotations(&mut resource, origins, transformations);
     match yaml::json::to_value(&resource.node) {
-        Ok(value) => Ok(Object { value, source: resource.source }),
+        Ok(mut value) => {
+            fold_next_lines(&mut value);
+            Ok(Object { value, source: resource.source })
+        }
         Err(fault) => Err(Error::Output { id: resource.id().to_string(), at: resource.source, fault }),
+    }
+}
+
+/// kustomize prints each object and reads it again on the way out. U+0085 ends a line in the YAML 1.1 that it reads, so
+/// one in a text is folded: with the blanks around it, it becomes a space, and a row of them line feeds, one less.
+fn fold_next_lines(value: &mut Value) {
+    const NEXT_LINE: char = '\u{85}';
+    match value {
+        Value::String(text) if text.contains(NEXT_LINE) => {
+            let mut folded = String::with_capacity(text.len());
+            let mut breaks = 0;
+            for piece in text.split(NEXT_LINE) {
+                if breaks > 0 {
+                    folded.truncate(folded.trim_end_matches([' ', '\t']).len());
+                }
+                let piece = if breaks > 0 { piece.trim_start_matches([' ', '\t']) } else { piece };
+                if !piece.is_empty() {
+                    match breaks {
+                        0 => {}
+                        1 => folded.push(' '),
+                        more => folded.extend(std::iter::repeat_n('\n', more - 1)),
+                    }
+                    breaks = 0;
+                }
+                folded.push_str(piece);
+                breaks += 1;
+            }
+            *text = folded;
+        }
+        Value::Array(items) => items.iter_mut().for_each(fold_next_lines),
+        Value::Object(members) => members.values_mut().for_each(fold_next_lines),
+        _ => {}
     }
 }
 

@@ -42,6 +42,8 @@ struct Composer<'t, 'w> {
     file: &'t str,
     parser: Parser<'t, granit_parser::StrInput<'t>>,
     dialect: Dialect,
+    /// Whether a text in quotes may hold a separator that is not escaped: in single quotes, in double quotes.
+    separators: (bool, bool),
     budget: Budget,
     document: usize,
     /// How many collections are open.
@@ -79,6 +81,7 @@ pub(crate) fn watched(
         file,
         parser,
         dialect,
+        separators: super::decode::separators(&text),
         budget: BUDGET,
         document: 0,
         depth: 0,
@@ -182,6 +185,12 @@ impl<'t> Composer<'t, '_> {
     }
 
     fn scalar(&self, text: &str, style: ScalarStyle, tag: Option<&str>, at: Marker) -> Result<Scalar, YamlError> {
+        let folds = match style {
+            ScalarStyle::SingleQuoted => self.separators.0,
+            ScalarStyle::DoubleQuoted => self.separators.1,
+            _ => false,
+        };
+        let text = &*if folds { super::decode::folded(text) } else { text.into() };
         let wrong = |tag: &str| self.fault(at, Fault::Tag { tag: tag.to_owned(), text: text.to_owned() });
         let tag = match tag {
             None if style == ScalarStyle::Plain => tag_of(&resolve(text, self.dialect)),
