@@ -95,6 +95,31 @@ impl Body {
     }
 }
 
+/// How long the end of an answer is waited for that has said everything, and how many bytes of it.
+const LEAVE: (Duration, u64) = (Duration::from_secs(2), 4 << 10);
+
+impl Body {
+    /// Reads on to the end of an HTTP answer of which everything was read that it had to say: only then is its connection
+    /// used again. What does not end soon is left, and the connection with it.
+    pub(crate) async fn leave(&mut self) {
+        // The other origins end when they are dropped: a server behind SSH waits for the next command instead.
+        if !matches!(self.origin, Origin::Http(_)) {
+            return;
+        }
+        let (patience, most) = LEAVE;
+        let end = async {
+            let mut bytes = 0;
+            while let Ok(Some(chunk)) = self.chunk().await {
+                bytes += chunk.len() as u64;
+                if bytes > most {
+                    break;
+                }
+            }
+        };
+        let _ = timeout(patience, end).await;
+    }
+}
+
 impl Origin {
     async fn chunk(&mut self) -> Result<Option<Bytes>, WireError> {
         match self {

@@ -93,7 +93,9 @@ impl HttpTransport {
                 continue;
             }
             let mut packets = self.answer(response, ADVERTISEMENT).await?;
-            return Hello::read(&mut packets, self.limits.refs).await;
+            let hello = Hello::read(&mut packets, self.limits.refs).await?;
+            packets.leave().await;
+            return Ok(hello);
         }
         Err(WireError::NotGit { what: format!("more than {MOST_REDIRECTS} redirects follow each other") })
     }

@@ -47,6 +47,11 @@ impl PacketReader {
         }
     }
 
+    /// Lets go of an answer that has said everything: see [`Body::leave`].
+    pub(crate) async fn leave(&mut self) {
+        self.body.leave().await;
+    }
+
     /// The next frame, where there must be one; an error that the server sends in its place is that error.
     pub(crate) async fn expect(&mut self) -> Result<Packet, WireError> {
         match self.next().await?.ok_or(WireError::Ended)? {

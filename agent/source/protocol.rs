@@ -179,6 +179,7 @@ pub(crate) async fn read_refs(packets: &mut PacketReader, most: u32) -> Result<V
         }
         refs.push(parse_ref(&line).ok_or_else(|| WireError::Protocol(format!("no reference: {line:?}")))?);
     }
+    packets.leave().await;
     Ok(refs)
 }
 
@@ -343,7 +344,10 @@ impl PackStream {
                 Some(line) => line,
                 None => match packets.expect().await? {
                     Packet::Data(line) => line,
-                    Packet::Flush | Packet::Delimiter | Packet::ResponseEnd => return Ok(None),
+                    Packet::Flush | Packet::Delimiter | Packet::ResponseEnd => {
+                        packets.leave().await;
+                        return Ok(None);
+                    }
                 },
             };
             let band = line.split_to(line.len().min(1));

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! - [`ControlPlane`]: etcd, kube-apiserver, kube-controller-manager, kube-scheduler and kwok; found or built by [`parts`].
-//! - [`Repo`], [`Signer`], [`manifests`]: what is to be fetched, made by the real git; signatures, also broken ones.
+//! - [`Repo`], [`Signer`], [`manifests`], [`histories`]: what is to be fetched, made by the real git; signatures, also broken ones.
 //! - [`GitServer`], [`ApiProxy`], [`Receiver`]: HTTP servers over one [`Front`], so each counts and fails in the same way: see [`Fault`].
 //! - [`Gitea`]: a Git host with users and keys. [`GitHubApi`]: what gives GitHub Apps their tokens.
 //! - [`ForwardProxy`]: what stands between a company's network and the rest.
@@ -24,6 +24,7 @@ pub mod kubeconfig;
 pub mod metrics;
 pub mod parts;
 
+pub mod histories;
 pub mod manifests;
 pub mod repo;
 pub mod signer;

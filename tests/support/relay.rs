@@ -8,6 +8,8 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::door::Door;
 use crate::front::lock;
@@ -32,6 +34,7 @@ pub struct Relay {
     door: Door,
     options: Arc<Mutex<RelayOptions>>,
     passed: Arc<AtomicU64>,
+    connections: Arc<AtomicU64>,
 }
 
 impl Relay {
@@ -41,14 +44,15 @@ impl Relay {
     /// When loopback has no port left.
     pub fn start(target: SocketAddr, options: RelayOptions) -> Result<Self> {
         let (options, passed) = (Arc::new(Mutex::new(options)), Arc::new(AtomicU64::new(0)));
-        let (current, count, connections) = (options.clone(), passed.clone(), AtomicU64::new(0));
+        let connections = Arc::new(AtomicU64::new(0));
+        let (current, count, made) = (options.clone(), passed.clone(), connections.clone());
         let door = Door::open("relay", move |stream| {
             let options = lock(&current).clone();
             // Each connection its own row of numbers: their order in time then changes nothing.
-            let seed = options.seed.wrapping_add(connections.fetch_add(1, Ordering::Relaxed) << 1);
+            let seed = options.seed.wrapping_add(made.fetch_add(1, Ordering::Relaxed) << 1);
             relay(stream, target, options, seed, count.clone())
         })?;
-        Ok(Self { door, options, passed })
+        Ok(Self { door, options, passed, connections })
     }
 
     /// Where it listens.
@@ -59,6 +63,11 @@ impl Relay {
     /// Bytes that passed so far, both directions.
     pub fn passed(&self) -> u64 {
         self.passed.load(Ordering::Relaxed)
+    }
+
+    /// Connections that were made so far.
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// For connections from now on.
@@ -104,12 +113,19 @@ impl Link {
         Self { options: options.clone(), random, passed, to_cut, to_flip }
     }
 
-    async fn copy(mut self, mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) -> Result<()> {
+    /// Two halves: what comes in is cut, flipped and held to the rate, what goes out is late by the delay. So a delay costs no rate.
+    async fn copy(self, from: impl AsyncRead + Unpin, to: impl AsyncWrite + Unpin) -> Result<()> {
+        let (passed, (pieces, on_the_way)) = (self.passed.clone(), mpsc::channel(QUEUE));
+        tokio::try_join!(self.take(from, pieces), give(on_the_way, to, passed)).map(drop)
+    }
+
+    async fn take(mut self, mut from: impl AsyncRead + Unpin, pieces: mpsc::Sender<Piece>) -> Result<()> {
         let mut buffer = vec![0; 8 * 1024];
         loop {
             let read = from.read(&mut buffer).await?;
             if read == 0 {
-                return Ok(to.shutdown().await?);
+                pieces.send((Instant::now() + self.options.delay, Some(Vec::new()))).await?;
+                return Ok(());
             }
             let mut piece = &mut buffer[..read];
             if let Some(left) = self.to_cut {
@@ -117,13 +133,17 @@ impl Link {
                 piece = &mut piece[..keep];
             }
             self.flip(piece);
-            self.wait(piece.len()).await;
-            to.write_all(piece).await?;
-            let size = piece.len() as u64;
-            self.passed.fetch_add(size, Ordering::Relaxed);
+            if let Some(rate) = self.options.bytes_per_second {
+                tokio::time::sleep(Duration::from_secs_f64(piece.len() as f64 / rate.max(1) as f64)).await;
+            }
+            let due = Instant::now() + self.options.delay;
+            pieces.send((due, Some(piece.to_vec()))).await?;
             if let Some(left) = &mut self.to_cut {
-                *left -= size;
-                anyhow::ensure!(*left > 0, "cut on order");
+                *left -= piece.len() as u64;
+                if *left == 0 {
+                    pieces.send((due, None)).await?;
+                    return Ok(());
+                }
             }
         }
     }
@@ -141,11 +161,29 @@ impl Link {
             self.to_flip = Some(around(&mut self.random, mean));
         }
     }
+}
 
-    async fn wait(&self, bytes: usize) {
-        let rate = self.options.bytes_per_second.map(|rate| Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64));
-        tokio::time::sleep(self.options.delay + rate.unwrap_or_default()).await;
+/// When it is due, and the bytes: none at the end, nothing at all where the connection breaks.
+type Piece = (Instant, Option<Vec<u8>>);
+
+/// Pieces that may be on their way at once.
+const QUEUE: usize = 1_024;
+
+async fn give(
+    mut pieces: mpsc::Receiver<Piece>,
+    mut to: impl AsyncWrite + Unpin,
+    passed: Arc<AtomicU64>,
+) -> Result<()> {
+    while let Some((due, piece)) = pieces.recv().await {
+        tokio::time::sleep_until(due).await;
+        let Some(piece) = piece else { anyhow::bail!("cut on order") };
+        if piece.is_empty() {
+            return Ok(to.shutdown().await?);
+        }
+        to.write_all(&piece).await?;
+        passed.fetch_add(piece.len() as u64, Ordering::Relaxed);
     }
+    Ok(())
 }
 
 /// Between half and one and a half of the mean, at least 1.

@@ -155,6 +155,16 @@ impl Repo {
         Ok(String::from_utf8(run(command, bytes)?)?.trim().to_owned())
     }
 
+    /// Writes a tree of these lines, as `git ls-tree` prints them; returns its id.
+    ///
+    /// # Errors
+    /// When git fails.
+    pub fn tree(&self, lines: &str) -> Result<String> {
+        let mut command = self.command();
+        command.arg("mktree");
+        Ok(String::from_utf8(run(command, lines.as_bytes())?)?.trim().to_owned())
+    }
+
     /// The bytes of an object.
     ///
     /// # Errors

@@ -1,12 +1,12 @@
 //! What a poll costs.
 
-use wickie_testbench::{Fault, GitServerOptions, git_server, manifests};
+use wickie::config::git::GitUrl;
+use wickie_testbench::{Fault, GitServerOptions, Relay, RelayOptions, git_server, histories};
 
 use crate::world::World;
 
 fn fill(world: &World, count: usize) {
-    world.repo.write_all(&manifests::many(count, Some("default"))).unwrap();
-    world.repo.commit("many", &world.ada.signer()).unwrap();
+    histories::manifests(&world.repo, count, &world.ada.signer()).unwrap();
 }
 
 #[tokio::test]
@@ -21,9 +21,7 @@ async fn a_poll_and_a_one_line_commit_cost_next_to_nothing() {
     assert_eq!(idle.requests, 1);
     assert!(idle.received <= 200, "{idle:?}");
 
-    let path = manifests::many(10, Some("default"))[3].0.clone();
-    let text = std::fs::read_to_string(world.repo.work().join(&path)).unwrap();
-    world.commit(&[(&path, &format!("{text}# one more line\n"))]);
+    histories::one_line(&world.repo, &world.ada.signer()).unwrap();
     let change = world.poll(&source).await;
     change.outcome.unwrap();
     println!("idle: {idle:?}; one line: {:?}", change.traffic);
@@ -35,27 +33,33 @@ async fn a_poll_and_a_one_line_commit_cost_next_to_nothing() {
 async fn a_merge_of_a_branch_that_forked_long_ago() {
     let world = World::new("frugal-merge");
     fill(&world, 100);
-    world.repo.git(&["branch", "feature", "main"]).unwrap();
-    for number in 0..250 {
-        world.commit(&[("counter.yaml", &format!("count: {number}\n"))]);
-    }
-    world.repo.git(&["repack", "-adq"]).unwrap();
+    histories::fork(&world.repo, 250, &world.ada.signer()).unwrap();
     let source = world.source();
     world.accept(&source).await;
-
-    let main = world.repo.id("main").unwrap();
-    world.repo.git(&["read-tree", "feature"]).unwrap();
-    world.repo.write("feature.yaml", "a: 1\n").unwrap();
-    let mut side = world.repo.draft("refs/heads/feature", "a feature").unwrap();
-    let feature = world.repo.object("commit", &side.signed(&world.ada.signer()).unwrap()).unwrap();
-    side.parents = vec![main, feature];
-    side.message = "merge".to_owned();
-    let merge = world.repo.object("commit", &side.signed(&world.ada.signer()).unwrap()).unwrap();
-    world.repo.set_ref("refs/heads/main", &merge).unwrap();
+    histories::merge(&world.repo, &world.ada.signer()).unwrap();
     let polled = world.poll(&source).await;
     polled.outcome.unwrap();
     println!("merge: {:?}", polled.traffic);
     assert!(polled.traffic.received <= 10_000, "{:?}", polled.traffic);
+}
+
+/// A new connection costs more than a poll: that of an answer which was read to the flush and not to its end would be thrown away.
+#[tokio::test]
+async fn one_connection_carries_everything() {
+    for old in [false, true] {
+        let world = World::with("frugal-connection", GitServerOptions { tls: true, old, ..Default::default() });
+        fill(&world, 200);
+        let relay = Relay::start(world.server.addr(), RelayOptions::default()).unwrap();
+        let mut source = world.source();
+        source.url = GitUrl::parse(&format!("https://{}/fleet.git", relay.addr())).unwrap();
+        world.accept(&source).await;
+        for number in 0..5 {
+            world.commit(&[("a.yaml", &format!("a: {number}\n"))]);
+            world.accept(&source).await;
+            world.poll(&source).await.outcome.unwrap();
+        }
+        assert_eq!(relay.connections(), 1);
+    }
 }
 
 #[tokio::test]
@@ -101,18 +105,10 @@ async fn an_interrupted_fetch_asks_only_for_the_rest() {
 #[tokio::test]
 async fn one_folder_of_two_hundred_is_a_small_part_of_the_cost() {
     let world = World::new("frugal-paths");
-    let mut random = fastrand::Rng::with_seed(7);
-    for folder in 0..200 {
-        for (path, text) in manifests::many(20, Some("default")) {
-            // What no two clusters share: names, addresses, digests of images.
-            let own: String = std::iter::repeat_with(|| random.alphanumeric()).take(100).collect();
-            let text = format!("{text}# {own}\n");
-            world.repo.write(&format!("clusters/c{folder}/{path}"), &text).unwrap();
-        }
-    }
+    histories::clusters(&world.repo, 200, &world.ada.signer()).unwrap();
     world.repo.write("clusters/.sourceignore", "*.md\n").unwrap();
     world.repo.write("clusters/c7/README.md", "hello\n").unwrap();
-    world.repo.commit("many", &world.ada.signer()).unwrap();
+    world.repo.commit("patterns", &world.ada.signer()).unwrap();
     world.repo.git(&["repack", "-adq"]).unwrap();
     let whole = world.poll(&world.source()).await.traffic.received;
 

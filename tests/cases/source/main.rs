@@ -7,7 +7,6 @@ mod access;
 mod attacks;
 mod believe;
 mod differential;
-mod figures;
 mod frugal;
 mod gitea;
 mod local;
