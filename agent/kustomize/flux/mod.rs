@@ -4,7 +4,10 @@
 //! folder's own (`GenerateManifest` in fluxcd/pkg/kustomize v1.35); files may lie anywhere in the tree; a schema of the
 //! user's own adds to the built-in one; objects keep the order of the files.
 
+mod reach;
 mod scan;
+
+pub use reach::{Ahead, reach_flux};
 
 use crate::accumulate::{SchemaInUse, Target};
 use crate::entry::{self, Object, Options};

@@ -20,13 +20,8 @@ pub(super) fn kustomization(loader: &Loader<'_>) -> Result<Kustomization, Error>
         move |error: LoadError| error.at(Place { file: path.clone(), ..Place::default() }, &path)
     };
     let all = loader.below().map_err(fault(top))?;
-    let below: Vec<&str> = all.iter().map(|path| if top.is_empty() { path } else { &path[top.len() + 1..] }).collect();
-    let built: BTreeSet<&str> = below
-        .iter()
-        .filter_map(|path| path.rsplit_once('/'))
-        .filter(|(_, name)| FILE_NAMES.contains(name))
-        .map(|(folder, _)| folder)
-        .collect();
+    let below = within(top, &all);
+    let built = built(&below);
     let mut found: BTreeSet<Vec<&str>> = BTreeSet::new();
     for path in below {
         let parts: Vec<&str> = path.split('/').collect();
@@ -52,4 +47,15 @@ pub(super) fn kustomization(loader: &Loader<'_>) -> Result<Kustomization, Error>
         .collect();
     let namespace = if resources.is_empty() { PLACEHOLDER } else { "" };
     Ok(Kustomization::made(loader.shown_file(FILE_NAMES[0]), resources, namespace))
+}
+
+/// The paths of the files below a folder, from there.
+pub(super) fn within<'f>(top: &str, all: &'f [String]) -> Vec<&'f str> {
+    all.iter().map(|path| if top.is_empty() { path } else { &path[top.len() + 1..] }).collect()
+}
+
+/// The folders among some paths that have a kustomization of their own.
+pub(super) fn built<'f>(paths: &[&'f str]) -> BTreeSet<&'f str> {
+    let folders = paths.iter().filter_map(|path| path.rsplit_once('/'));
+    folders.filter(|(_, name)| FILE_NAMES.contains(name)).map(|(folder, _)| folder).collect()
 }

@@ -10,7 +10,10 @@ mod support;
 use serde_json::Value;
 use std::fs;
 use support::{Case, Judge, difference, folders};
-use wickie_kustomize::{Files, FluxImage, FluxOverlay, FluxPatch, FluxSelector, Substitution, build_flux, to_yaml};
+use wickie_kustomize::{
+    Ahead, Files, FluxImage, FluxOverlay, FluxPatch, FluxSelector, Partial, Substitution, Tree, build_flux, reach_flux,
+    to_yaml,
+};
 
 #[test]
 fn the_same_bytes_as_flux() {
@@ -43,7 +46,13 @@ fn the_same_bytes_as_flux() {
             failures.push(format!("{name}: Flux no longer gives what is recorded: {real:?}"));
             continue;
         }
-        match (wanted, wickie(&case, &spec)) {
+        let whole = wickie(&case, &spec);
+        let piecemeal = piecemeal(&case, &spec);
+        if piecemeal != whole {
+            failures.push(format!("{name}: from a tree known in part: {piecemeal:?}, and from the whole: {whole:?}"));
+            continue;
+        }
+        match (wanted, whole) {
             (Some(wanted), Ok(got)) if wanted == got => equal += 1,
             (None, Err(_)) => equal += 1,
             (Some(wanted), Ok(got)) => failures.push(format!("{name}: {}", difference(&wanted, &got))),
@@ -60,7 +69,48 @@ fn the_same_bytes_as_flux() {
 
 fn wickie(case: &Case, spec: &Value) -> Result<String, String> {
     let files: Files = case.files.iter().map(|(path, content)| (path.clone(), content.clone())).collect();
-    let mut objects = build_flux(&files, &case.root, &overlay(spec)).map_err(|error| error.to_string())?;
+    built(&files, case, spec)
+}
+
+/// The same from a tree of which nothing is known at first but the names in the folder that is built.
+fn piecemeal(case: &Case, spec: &Value) -> Result<String, String> {
+    let mut tree = Partial::new();
+    add_folder(&mut tree, case, &case.root);
+    for _ in 0..20 {
+        for _ in 0..20 {
+            reach_flux(&tree, &case.root, &overlay(spec), Ahead::Content);
+            if !bring(&mut tree, case) {
+                break;
+            }
+        }
+        let built = built(&tree, case, spec);
+        if !bring(&mut tree, case) {
+            return built;
+        }
+    }
+    panic!("the build wants ever more");
+}
+
+/// Brings what is wanted; false where nothing is.
+fn bring(tree: &mut Partial, case: &Case) -> bool {
+    let wanted = tree.take_wanted();
+    for path in &wanted {
+        match case.files.get(path) {
+            Some(content) => tree.insert(path.as_str(), content.as_slice()),
+            None => add_folder(tree, case, path),
+        }
+    }
+    !wanted.is_empty()
+}
+
+fn add_folder(tree: &mut Partial, case: &Case, folder: &str) {
+    let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+    case.files.keys().filter(|path| path.starts_with(&prefix)).for_each(|path| tree.list(path.as_str()));
+    tree.know(folder);
+}
+
+fn built(tree: &dyn Tree, case: &Case, spec: &Value) -> Result<String, String> {
+    let mut objects = build_flux(tree, &case.root, &overlay(spec)).map_err(|error| error.to_string())?;
     if let Some(vars) = spec["postBuild"]["substitute"].as_object() {
         let mut substitution = Substitution::new();
         for (name, value) in vars {
