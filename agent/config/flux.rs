@@ -320,18 +320,22 @@ pub(crate) struct GitRepositorySpec {
     /// Whether the repository is left alone.
     #[serde(default)]
     pub(crate) suspend: bool,
+    /// Whether submodules are part of the snapshot.
+    #[serde(default)]
+    pub(crate) recurse_submodules: bool,
+    /// Other GitRepositories whose snapshots are part of this one.
+    #[serde(default)]
+    pub(crate) include: Vec<GitRepositoryInclude>,
+    /// The directories that are part of the snapshot; all where it is not given.
+    #[serde(default)]
+    pub(crate) sparse_checkout: Vec<String>,
     #[serde(flatten)]
     #[schemars(skip)]
     pub(crate) rest: BTreeMap<String, Value>,
 }
 
 impl RawSpec for GitRepositorySpec {
-    const UNSUPPORTED: &'static [Unsupported] = &[
-        ("serviceAccountName", "give credentials in secretRef"),
-        ("recurseSubmodules", "commit the submodule's files to this repository"),
-        ("include", "commit the included files to this repository"),
-        ("sparseCheckout", "the path of each Kustomization already limits what is used; take the field out"),
-    ];
+    const UNSUPPORTED: &'static [Unsupported] = &[("serviceAccountName", "give credentials in secretRef")];
 
     fn rest(&self) -> &BTreeMap<String, Value> {
         &self.rest
@@ -346,6 +350,20 @@ pub(crate) enum GitProvider {
     Github,
     /// Flux gets tokens of Azure DevOps here, with the identity of a cloud's machine: refused by name.
     Azure,
+}
+
+/// `GitRepository.spec.include[]`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct GitRepositoryInclude {
+    /// The GitRepository, in the same namespace.
+    pub(crate) repository: LocalReference,
+    /// The path of it that is taken; its root where it is not given.
+    #[serde(default)]
+    pub(crate) from_path: String,
+    /// Where it is put; under the name of the GitRepository where it is not given.
+    #[serde(default)]
+    pub(crate) to_path: String,
 }
 
 /// `GitRepository.spec.ref`. `name` wins over `semver`, that over `tag`, that over `branch`; `commit` wins over all.

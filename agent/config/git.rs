@@ -40,6 +40,15 @@ pub struct GitSource {
     pub ignore: Option<String>,
     /// The folders that are used, where it is known that no other is: only these are fetched. `None` fetches all.
     pub paths: Option<Vec<String>>,
+    /// What the paths of files begin with that are part of the snapshot; anything where it is empty.
+    pub sparse: Vec<String>,
+    /// Whether submodules are part of the snapshot.
+    pub submodules: bool,
+    /// Other sources whose snapshots are part of this one.
+    pub include: Vec<Include>,
+    /// The sources declared beside this one, as far as it may need them: those that it includes, and, for the submodules
+    /// that are the same repositories, their signers and credentials.
+    pub others: Vec<GitSource>,
     /// How much is taken from a server before it is refused.
     pub limits: Limits,
     /// How many snapshots are kept; at least one.
@@ -51,6 +60,17 @@ impl GitSource {
     pub fn track(&self) -> String {
         format!("{} {}", self.url, self.reference)
     }
+}
+
+/// A source whose snapshot is part of another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Include {
+    /// The source.
+    pub name: ResourceName,
+    /// The folder or file of it that is taken.
+    pub from: String,
+    /// Where it stands in the other one.
+    pub to: String,
 }
 
 /// How to say who we are: over HTTP by password or token, over SSH by a key.

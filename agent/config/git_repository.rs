@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use wickie_model::ResourceName;
+
 use super::declared::{Declared, annotation};
 use super::flux::{self, GitProvider, GitReference, GitRepositorySpec, VerificationMode};
-use super::git::{GitSource, GitUrl, Limits, RefName, Reference, Verify, VerifyMode};
+use super::git::{GitSource, GitUrl, Include, Limits, RefName, Reference, Verify, VerifyMode};
 use super::git_access;
 use super::kustomization::read_duration;
 use super::secrets::{Named, Secrets};
@@ -99,6 +101,10 @@ impl GitRepository {
             permits: Vec::new(),
             ignore: spec.ignore,
             paths: None,
+            sparse: spec.sparse_checkout,
+            submodules: spec.recurse_submodules,
+            include: spec.include.into_iter().map(|include| included(&name, include)).collect(),
+            others: Vec::new(),
             limits: Limits::default(),
             history: HISTORY,
             name,
@@ -118,6 +124,12 @@ fn local_roots(declared: &Declared, url: &GitUrl, node: &NodeConfig) -> Result<O
              node, or let the node's NodeConfig name the folder in local-repositories",
         )),
     }
+}
+
+/// Flux's defaults: all of the other one, under its name.
+fn included(name: &ResourceName, include: flux::GitRepositoryInclude) -> Include {
+    let to = if include.to_path.is_empty() { include.repository.name.clone() } else { include.to_path };
+    Include { name: ResourceName::new(&name.namespace, &include.repository.name), from: include.from_path, to }
 }
 
 fn mode(mode: Option<VerificationMode>) -> VerifyMode {

@@ -26,12 +26,12 @@ impl Drive {
         let state = self.kustomizations.get(name)?;
         let spec = state.spec()?;
         let source = self.sources.get(&spec.source)?;
-        let git = source.spec()?.source.clone();
+        let (git, digest) = (self.git_source(&spec.source)?, self.source_digest(&spec.source)?);
         let inputs = self.inputs_of(name, &spec);
         let key = BuildKey {
             revision: source.revision()?.clone(),
             spec: state.digest()?,
-            source: source.digest(),
+            source: digest,
             inputs: inputs.as_ref().map_or_else(|_| Inputs::default().digest(), Inputs::digest),
         };
         let inventory = state.inventory.clone();

@@ -23,6 +23,7 @@ mod providers;
 mod records;
 mod run;
 mod sources;
+mod usage;
 mod values;
 
 use std::cell::RefCell;

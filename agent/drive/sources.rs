@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::Value;
 use wickie_model::{
     ConditionStatus, Digest, Resource, ResourceKind, ResourceName, Revision, Severity, condition_type, reason,
 };
@@ -112,6 +113,21 @@ fn resource(name: &ResourceName) -> Resource {
     Resource::new(ResourceKind::GitRepository, name.clone())
 }
 
+/// Flux's condition of a source that waits for one it includes.
+const INCLUDE_UNAVAILABLE: &str = "IncludeUnavailable";
+
+/// What of the spec the snapshot was made with, under Flux's names for the status; nothing for what is not given.
+fn observed(declared: &Declared) -> Vec<(&'static str, Option<Value>)> {
+    let fields = [
+        ("observedIgnore", "ignore"),
+        ("observedInclude", "include"),
+        ("observedRecurseSubmodules", "recurseSubmodules"),
+        ("observedSparseCheckout", "sparseCheckout"),
+    ];
+    let given = |value: &&Value| !matches!(value, Value::Null | Value::Bool(false));
+    fields.map(|(field, of)| (field, declared.spec.get(of).filter(given).cloned())).into()
+}
+
 /// As Flux says it.
 fn stored(revision: &Revision) -> String {
     format!("stored artifact for revision '{revision}'")
@@ -152,6 +168,7 @@ impl Drive {
                 }
                 state.spec = Some(spec);
                 self.load(name);
+                self.load_includers(name);
             }
             Err(invalid) => {
                 state.spec = None;
@@ -161,6 +178,7 @@ impl Drive {
                 state.due = now + spread(Duration::from_secs(30), fastrand::f64());
                 self.source_failed(name, reason::INVALID_SPEC, invalid.to_string(), true);
                 self.ask_followers(name, Cause::Spec);
+                self.load_includers(name);
             }
         }
     }
@@ -183,12 +201,52 @@ impl Drive {
         }
     }
 
+    /// A source can be used now, or no more: those that include it are looked at again.
+    fn load_includers(&mut self, name: &ResourceName) {
+        for other in self.includers(name) {
+            let stage = self.sources.get(&other).map(|state| state.stage);
+            if matches!(stage, Some(Stage::Idle | Stage::Loading)) {
+                self.load(&other);
+            }
+        }
+    }
+
+    /// A source that includes itself has no snapshot; says so.
+    fn refuse_circle(&mut self, name: &ResourceName) -> bool {
+        if !self.includes_itself(name) {
+            return false;
+        }
+        let now = self.clock.now();
+        if let Some(state) = self.sources.get_mut(name) {
+            let interval = state.spec.as_ref().map_or(LONGEST_PAUSE, |spec| spec.interval);
+            (state.stage, state.asked_once, state.revision) = (Stage::Idle, true, None);
+            state.due = now.saturating_add(spread(interval, fastrand::f64()));
+        }
+        let why = "spec.include: it includes itself, by way of the sources that it includes; take one include out";
+        self.source_failed(name, reason::INVALID_SPEC, why.to_owned(), true);
+        self.ask_followers(name, Cause::Spec);
+        true
+    }
+
     /// Verifies the stored snapshot again, with the signers of today.
     fn load(&mut self, name: &ResourceName) {
+        if self.refuse_circle(name) {
+            return;
+        }
+        if let Some(state) = self.sources.get_mut(name) {
+            state.stage = Stage::Loading;
+        }
+        // One that it includes is being prepared: this one is loaded with it.
+        let preparing = |other: &ResourceName| {
+            self.sources.get(other).is_some_and(|other| other.spec.is_none() && other.stage == Stage::Preparing)
+        };
+        if self.included_by(name).any(preparing) {
+            return;
+        }
+        let Some(source) = self.git_source(name) else { return };
         let Some(state) = self.sources.get_mut(name) else { return };
-        let Some(spec) = &state.spec else { return };
         state.stage = Stage::Loading;
-        let (git, source, order, name) = (self.shared.git.clone(), spec.source.clone(), state.order, name.clone());
+        let (git, order, name) = (self.shared.git.clone(), state.order, name.clone());
         self.answer(async move { Event::Loaded(name, order, git.load(&source).await) });
     }
 
@@ -255,12 +313,15 @@ impl Drive {
     }
 
     fn poll(&mut self, name: &ResourceName) {
+        if self.refuse_circle(name) {
+            return;
+        }
+        let (Some(source), further) = (self.git_source(name), self.further(name)) else { return };
         let Some(state) = self.sources.get_mut(name) else { return };
-        let Some(spec) = &state.spec else { return };
         state.stage = Stage::Polling;
-        let (git, source, order, name) = (self.shared.git.clone(), spec.source.clone(), state.order, name.clone());
+        let (git, order, name) = (self.shared.git.clone(), state.order, name.clone());
         self.answer(async move {
-            let polled = git.poll(&source, Timestamp::now()).await;
+            let polled = git.poll_for(&source, Some(&further), Timestamp::now()).await;
             Event::Polled(name, order, polled)
         });
     }
@@ -332,6 +393,7 @@ impl Drive {
         let verified = state.spec.as_ref().is_some_and(|spec| spec.source.verify.is_some());
         let resource = resource(name);
         let requested = self.declared.get(&resource).and_then(|declared| declared.requested_at().map(str::to_owned));
+        let observed = self.declared.get(&resource).map(observed).unwrap_or_default();
         let recovered = !self.is_ready(&resource);
         let signer = new.and_then(|snapshot| snapshot.signer().map(str::to_owned));
         let now = Timestamp::now();
@@ -363,11 +425,18 @@ impl Drive {
             }
             conditions.remove(condition_type::RECONCILING);
             conditions.remove(condition_type::STALLED);
+            conditions.remove(INCLUDE_UNAVAILABLE);
+            for (field, observed) in observed {
+                match observed {
+                    Some(value) => drop(fields.insert(field.to_owned(), value)),
+                    None => drop(fields.remove(field)),
+                }
+            }
             if let Some(requested) = requested {
                 fields.insert("lastHandledReconcileAt".to_owned(), requested.into());
             }
         });
-        if let Some(snapshot) = new {
+        if let Some(snapshot) = new.filter(|_| changed) {
             self.collect();
             let by = snapshot.signer().map_or("not signed".to_owned(), |signer| format!("signed: {signer}"));
             let message = format!("{} ({by})", stored(revision));
@@ -384,8 +453,23 @@ impl Drive {
         }
         if changed || new.is_some() {
             self.ask_followers(name, Cause::Revision);
+            self.tell_includers(name);
         } else if recovered {
             self.ask_followers(name, Cause::Dependency);
+        }
+    }
+
+    /// Sources that include one that has changed are built again; those that waited for it are asked again.
+    fn tell_includers(&mut self, name: &ResourceName) {
+        let now = self.clock.now();
+        for other in self.includers(name) {
+            if let Some(state) = self.sources.get_mut(&other)
+                && state.stage == Stage::Idle
+                && (state.revision.is_none() || state.failures > 0)
+            {
+                state.due = now;
+            }
+            self.ask_followers(&other, Cause::Revision);
         }
     }
 
@@ -420,6 +504,10 @@ impl Drive {
                     generation,
                     now,
                 );
+            }
+            if matches!(why, "NotFound" | "NoArtifact") {
+                let unavailable = ConditionStatus::True;
+                conditions.set(INCLUDE_UNAVAILABLE, unavailable, why, message.clone(), generation, now);
             }
             if stalled {
                 conditions.set(condition_type::STALLED, ConditionStatus::True, why, message.clone(), generation, now);

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use serde_json::Value;
-use wickie_kustomize::{FluxOverlay, yaml};
+use wickie_kustomize::{FluxOverlay, Tree, yaml};
 use wickie_model::{Manifest, ObjectId};
 
 use crate::config::Kustomization;
@@ -61,6 +61,14 @@ pub enum RenderError {
     /// There is no such folder in the snapshot.
     #[error("the path {0:?} is not in the snapshot; check spec.path, or whether the folder was moved")]
     NoPath(String),
+    /// The way to the folder does not end in one.
+    #[error("the path {path:?} cannot be used: {why}")]
+    Link {
+        /// The path.
+        path: String,
+        /// What the link on it does.
+        why: String,
+    },
     /// The kustomize build fails.
     #[error("kustomize build failed: {0}")]
     Kustomize(wickie_kustomize::Error),
@@ -91,15 +99,17 @@ pub fn takes_kustomize<'a>(kustomization: &Kustomization, mut files: impl Iterat
         || files.any(|file| KUSTOMIZATION_FILES.contains(&file_name(file)))
 }
 
-/// Builds the objects of a Kustomization by kustomize, from all files of the snapshot.
-pub fn build_kustomize(kustomization: &Kustomization, inputs: &Inputs, files: &Files) -> Result<Built, RenderError> {
-    let mut all = wickie_kustomize::Files::new();
-    for (path, bytes) in files {
-        all.insert(path.clone(), bytes.as_ref());
-    }
+/// Builds the objects of a Kustomization by kustomize, from the folder `root` of a snapshot; it may reach for files
+/// anywhere in that.
+pub fn build_kustomize(
+    kustomization: &Kustomization,
+    inputs: &Inputs,
+    tree: &dyn Tree,
+    root: &str,
+) -> Result<Built, RenderError> {
     let mut built = Built::default();
     let mut origins = BTreeMap::new();
-    let objects = wickie_kustomize::build_flux(&all, &kustomization.path, &kustomization.overlay);
+    let objects = wickie_kustomize::build_flux(tree, root, &kustomization.overlay);
     for mut object in objects.map_err(RenderError::Kustomize)? {
         let secret = substitute(inputs, &mut object)?;
         let origin = object.source.to_string();

@@ -26,6 +26,10 @@ fn no_values(owner: &Kustomization) -> Inputs {
     Inputs::new(owner, &Found::new()).unwrap()
 }
 
+fn tree(files: &Files) -> wickie_kustomize::Files {
+    files.iter().map(|(path, bytes)| (path.clone(), bytes.as_ref())).collect()
+}
+
 fn built(entries: &[(&str, &str)]) -> Built {
     build_plain(&kustomization(json!({})), &Inputs::default(), &files(entries)).unwrap()
 }
@@ -93,7 +97,7 @@ fn an_overlay_is_built_from_the_whole_snapshot() {
         ("clusters/bergen/broken.yaml", "a: [\n"),
     ]);
     assert!(takes_kustomize(&owner, all.keys().map(String::as_str)));
-    let built = build_kustomize(&owner, &no_values(&owner), &all).unwrap();
+    let built = build_kustomize(&owner, &no_values(&owner), &tree(&all), &owner.path).unwrap();
     assert_eq!(names(&built), ["ConfigMap/till/oslo-a"]);
     assert_eq!(built.manifests.values().next().unwrap().body()["data"]["city"], "Oslo");
 }
@@ -126,7 +130,7 @@ fn what_cannot_be_built_says_why() {
         RenderError::NoPath("clusters/oslo".into())
     );
     let overlay = files(&[("clusters/oslo/kustomization.yaml", "resources: [gone.yaml]\n")]);
-    let error = build_kustomize(&owner, &no_values(&owner), &overlay).unwrap_err().to_string();
+    let error = build_kustomize(&owner, &no_values(&owner), &tree(&overlay), &owner.path).unwrap_err().to_string();
     assert!(error.contains("gone.yaml") && error.contains("clusters/oslo/kustomization.yaml"), "{error}");
 }
 
@@ -151,7 +155,7 @@ fn found(secret: &str) -> Found {
 /// Each `${..}` of the objects that are built with these values.
 fn substituted(inputs: &Inputs, owner: &Kustomization, text: &str) -> Result<Built, RenderError> {
     let files = files(&[("kustomization.yaml", "resources: [a.yaml]\n"), ("a.yaml", text)]);
-    build_kustomize(owner, inputs, &files)
+    build_kustomize(owner, inputs, &tree(&files), &owner.path)
 }
 
 #[test]

@@ -154,6 +154,10 @@ mod tests {
             permits: Vec::new(),
             ignore: None,
             paths: None,
+            sparse: Vec::new(),
+            submodules: false,
+            include: Vec::new(),
+            others: Vec::new(),
             limits: Limits::default(),
             history: 1,
         }

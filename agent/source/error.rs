@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use wickie_model::{Oid, reason};
+use wickie_model::{Oid, ResourceName, reason};
 use wickie_trust::{Refusal, Signer, SignersError, WentBack};
 
 use super::object::ObjectError;
@@ -42,6 +42,16 @@ pub enum SourceError {
         "the revision {revision} was refused: history went back ({reason}); if that is intended, sign a permit for it, or point the source at another branch, tag or URL{permits}"
     )]
     WentBack { revision: String, reason: Box<WentBack>, permits: String },
+    #[error(
+        "failed to sparse checkout directories: sparse checkout dir {path:?} does not exist in {revision}; check spec.sparseCheckout"
+    )]
+    NoSparse { path: String, revision: String },
+    #[error("the include {name} cannot be used: {why}")]
+    Include { name: ResourceName, reason: &'static str, why: String },
+    #[error("the submodule {path:?} at {url} cannot be used")]
+    Submodule { path: String, url: String, source: Box<SourceError> },
+    #[error("the submodule {path:?} has the URL {url:?}, which is refused: {why}")]
+    SubmoduleUrl { path: String, url: String, why: String },
     #[error("the credentials and certificates of the Secret cannot be used")]
     Transport(#[source] TransportError),
     #[error(transparent)]
@@ -80,7 +90,10 @@ impl SourceError {
                 _ => Class::Transient,
             },
             Self::TimedOut { .. } | Self::HostDown { .. } | Self::NoSuchRef { .. } => Class::Transient,
-            Self::Content { .. } => Class::BadContent,
+            Self::Content { .. } | Self::SubmoduleUrl { .. } => Class::BadContent,
+            Self::Submodule { source, .. } => source.class(),
+            // It goes when the other source, or the folder in it, comes.
+            Self::Include { .. } | Self::NoSparse { .. } => Class::Transient,
             Self::Refused { .. } | Self::OtherTag { .. } => Class::RefusedSignature,
             Self::WentBack { .. } => Class::WentBack,
             Self::VerifyWithoutTag | Self::Signers(_) | Self::NoSigners | Self::Transport(_) => Class::InvalidSpec,
@@ -96,6 +109,8 @@ impl SourceError {
             Self::VerifyWithoutTag => "InvalidVerificationMode",
             Self::Signers(_) | Self::NoSigners => reason::VERIFICATION_ERROR,
             Self::Transport(_) => reason::AUTHENTICATION_FAILED,
+            Self::Include { reason, .. } => reason,
+            Self::Submodule { source, .. } => source.reason(),
             _ => reason::GIT_OPERATION_FAILED,
         }
     }
@@ -123,6 +138,7 @@ impl SourceError {
             Self::Exchange { source: WireError::Status { retry_after, .. }, .. } => *retry_after,
             Self::Exchange { source: WireError::App { retry_after, .. }, .. } => *retry_after,
             Self::HostDown { after, .. } => Some(*after),
+            Self::Submodule { source, .. } => source.retry_after(),
             _ => None,
         }
     }

@@ -39,6 +39,20 @@ impl Fetch<'_> {
         self.receive(&request).await
     }
 
+    /// Fetches all branches and tags with all their history and files: from a server that gives nothing by id, a commit
+    /// somewhere within them cannot be had for less.
+    pub(crate) async fn branches(&mut self) -> Result<(), Fault> {
+        let mut refs = self.session.ls_refs(&["refs/heads/".to_owned(), "refs/tags/".to_owned()]).await?;
+        refs.retain(|found| found.name.starts_with("refs/heads/") || found.name.starts_with("refs/tags/"));
+        let mut wants: Vec<Oid> = refs.into_iter().map(|found| found.oid).collect();
+        wants.sort_unstable();
+        wants.dedup();
+        match wants.is_empty() || wants.len() > WANTS {
+            true => Err(WireError::TooMuch { what: "branches and tags", limit: WANTS as u64 }.into()),
+            false => self.receive(&FetchRequest { wants, ..Default::default() }).await,
+        }
+    }
+
     /// Fetches single objects that are not here.
     pub(crate) async fn objects(&mut self, oids: &[Oid]) -> Result<(), Fault> {
         let here = self.repository.store.object_sizes(oids.to_vec()).await?;

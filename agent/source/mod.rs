@@ -25,6 +25,7 @@ pub mod fuzz;
 mod github_app;
 mod http;
 mod ignore;
+mod include;
 mod local;
 mod object;
 mod pack;
@@ -40,9 +41,11 @@ mod scope;
 mod session;
 mod snapshot;
 mod ssh;
+mod submodule;
 mod transport;
 mod tree;
 mod verify;
+mod widen;
 mod wire;
 
 use std::collections::HashMap;
@@ -58,10 +61,11 @@ pub use body::Traffic;
 pub use error::{SourceError, SourceErrorClass};
 pub use local::LocalError;
 pub use object::ObjectError;
-pub use snapshot::{FileEntry, Snapshot};
+pub use snapshot::{FileEntry, Found, Snapshot};
 pub use transport::TransportError;
 pub use tree::FileMode;
 pub use verify::Verified;
+pub use widen::{Further, Reached};
 pub use wire::WireError;
 
 use body::Meter;
@@ -74,7 +78,7 @@ use snapshot::content_error;
 use verify::Head;
 
 use crate::config::git::{GitSource, Limits};
-use crate::store::{NewSnapshot, SnapshotRow, Store};
+use crate::store::{Extent, NewSnapshot, SnapshotRow, Store};
 
 /// The Git stage: one for the whole agent.
 #[derive(Clone)]
@@ -83,8 +87,9 @@ pub struct Git {
     clients: Clients,
     breaker: Breaker,
     asked: Arc<Mutex<HashMap<ResourceName, Asked>>>,
-    /// What was seen to be complete since the start: a poll with nothing new need not walk it again.
-    complete: Arc<Mutex<HashMap<ResourceName, Complete>>>,
+    /// Commits that were seen since the start to be as complete as they were accepted: a poll with nothing new need not
+    /// walk them again.
+    complete: Arc<Mutex<HashMap<ResourceName, Oid>>>,
     /// Held for reading by every fetch: nothing is collected while objects arrive that nothing points to yet.
     fetching: Arc<RwLock<()>>,
 }
@@ -92,9 +97,6 @@ pub struct Git {
 /// An offer whose commits were asked for, and the floor they were asked for down to. What the server then gave is all
 /// there is: an offer that was refused is not fetched again with every poll.
 type Asked = (Offer, Option<Oid>);
-
-/// A commit all of whose files in these folders are in the store.
-type Complete = (Oid, Option<Vec<String>>);
 
 /// What a poll came to.
 #[derive(Debug)]
@@ -131,21 +133,38 @@ impl Git {
     ///
     /// Cancelling it is safe at any point; what was received is kept and not asked for again.
     pub async fn poll(&self, source: &GitSource, now: Timestamp) -> Polled {
+        self.poll_for(source, None, now).await
+    }
+
+    /// The same; `further` says which folders a new commit is used in beyond [`GitSource::paths`]. It is accepted once
+    /// those are here too.
+    pub async fn poll_for(&self, source: &GitSource, further: Option<&Further>, now: Timestamp) -> Polled {
         let meter = Meter::default();
-        let outcome = match self.breaker.ask(source.url.authority(), Instant::now()) {
-            Ok(leave) => {
-                let outcome = self.poll_in_time(source, now, &meter).await;
-                // A host that was heard is not dead, also when it then broke off.
-                let silent = |error: &&SourceError| error.is_silence() && meter.read().received == 0;
-                match outcome.as_ref().err().filter(|error| silent(error) || error.retry_after().is_some()) {
-                    Some(error) => leave.failed(error.retry_after(), Instant::now()),
-                    None => leave.succeeded(),
-                }
-                outcome
-            }
-            Err(after) => Err(SourceError::HostDown { host: source.url.authority().to_owned(), after }),
-        };
+        let outcome = self.ask(source, &meter, self.poll_without_end(source, further, now, &meter)).await;
         Polled { outcome, traffic: meter.read() }
+    }
+
+    /// An exchange with the server of a source, unless its host is known to be down, and within its timeout.
+    async fn ask<T>(
+        &self,
+        source: &GitSource,
+        meter: &Meter,
+        exchange: impl Future<Output = Result<T, SourceError>>,
+    ) -> Result<T, SourceError> {
+        let authority = source.url.authority();
+        let leave = self
+            .breaker
+            .ask(authority, Instant::now())
+            .map_err(|after| SourceError::HostDown { host: authority.to_owned(), after })?;
+        let late = |_| SourceError::TimedOut { host: source.url.host().to_owned(), after: source.timeout };
+        let outcome = tokio::time::timeout(source.timeout, exchange).await.map_err(late).flatten();
+        // A host that was heard is not dead, also when it then broke off.
+        let silent = |error: &&SourceError| error.is_silence() && meter.read().received == 0;
+        match outcome.as_ref().err().filter(|error| silent(error) || error.retry_after().is_some()) {
+            Some(error) => leave.failed(error.retry_after(), Instant::now()),
+            None => leave.succeeded(),
+        }
+        outcome
     }
 
     /// Lets the next poll ask the server of a source whatever happened before: somebody wants to know now.
@@ -153,21 +172,20 @@ impl Git {
         self.breaker.reset(source.url.authority());
     }
 
-    async fn poll_in_time(
-        &self,
-        source: &GitSource,
-        now: Timestamp,
-        meter: &Meter,
-    ) -> Result<PollOutcome, SourceError> {
-        let host = || source.url.host().to_owned();
-        tokio::time::timeout(source.timeout, self.poll_without_end(source, now, meter))
-            .await
-            .unwrap_or_else(|_| Err(SourceError::TimedOut { host: host(), after: source.timeout }))
-    }
-
     /// The last accepted snapshot of a source, verified again from the stored bytes, without the network; `None` if
     /// nothing was accepted yet, or the spec now names another URL or reference.
     pub async fn load(&self, source: &GitSource) -> Result<Option<Verified<Snapshot>>, SourceError> {
+        let Some((head, row)) = self.accepted(source).await? else { return Ok(None) };
+        self.check_complete(source, &head, &row.extent).await?;
+        self.note_complete(source, head.revision.commit());
+        self.snapshot(source, head, row.accepted_at, row.extent).await.map(Some)
+    }
+
+    /// What was accepted last, believed again; its files may have gone.
+    pub(crate) async fn accepted(
+        &self,
+        source: &GitSource,
+    ) -> Result<Option<(Verified<Head>, NewSnapshot)>, SourceError> {
         let row = self.repository.store.source(&source.name).await?;
         if row.floor.as_ref().is_none_or(|floor| floor.track != source.track()) {
             return Ok(None);
@@ -175,26 +193,30 @@ impl Git {
         let newest = self.repository.store.snapshots(&source.name, 1).await?;
         let Some(SnapshotRow { snapshot, .. }) = newest.into_iter().next() else { return Ok(None) };
         let offer = accepted_offer(source, &snapshot, row.floor.as_ref());
-        let Some(head) = self.believe(source, &offer, snapshot.accepted_at).await? else { return Ok(None) };
-        let scope = Scope::new(source.paths.as_deref());
+        let head = self.believe(source, &offer, snapshot.accepted_at).await?;
+        Ok(head.map(|head| (head, snapshot)))
+    }
+
+    /// Whether all is here that was accepted of a commit.
+    async fn check_complete(&self, source: &GitSource, head: &Head, extent: &Extent) -> Result<(), SourceError> {
+        let scope = Scope::of(extent);
         let missing = self.repository.missing(head.tree, &scope, &source.limits).await;
-        let missing = missing.map_err(|fault| content_error(&offer.revision, fault))?;
+        let missing = missing.map_err(|fault| content_error(&head.revision, fault))?;
         if let Some(oid) = missing.first() {
             let source = ObjectError::Missing { kind: "object", oid };
-            return Err(SourceError::Content { revision: offer.revision.to_string(), source });
+            return Err(SourceError::Content { revision: head.revision.to_string(), source });
         }
-        self.note_complete(source, offer.commit());
-        Ok(Some(self.snapshot(source, head, snapshot.accepted_at)))
+        self.check_submodules(source, head.tree, &scope).await
     }
 
     fn note_complete(&self, source: &GitSource, commit: Oid) {
         let mut complete = self.complete.lock().unwrap_or_else(PoisonError::into_inner);
-        complete.insert(source.name.clone(), (commit, source.paths.clone()));
+        complete.insert(source.name.clone(), commit);
     }
 
     fn is_complete(&self, source: &GitSource, commit: Oid) -> bool {
         let complete = self.complete.lock().unwrap_or_else(PoisonError::into_inner);
-        complete.get(&source.name).is_some_and(|(held, paths)| *held == commit && *paths == source.paths)
+        complete.get(&source.name) == Some(&commit)
     }
 
     /// Reads the commit (and the tag) of an offer from the store and checks its signatures; `None` if it is not there.
@@ -221,9 +243,16 @@ impl Git {
         verify::head(source, offer, &commit, tag.as_ref(), adopted).map(Some)
     }
 
-    fn snapshot(&self, source: &GitSource, head: Verified<Head>, accepted_at: Timestamp) -> Verified<Snapshot> {
-        let snapshot = Snapshot::new(self.repository.clone(), source, (*head).clone(), accepted_at);
-        head.into_snapshot(snapshot)
+    async fn snapshot(
+        &self,
+        source: &GitSource,
+        head: Verified<Head>,
+        accepted_at: Timestamp,
+        extent: Extent,
+    ) -> Result<Verified<Snapshot>, SourceError> {
+        let snapshot = Snapshot::new(self.repository.clone(), source, (*head).clone(), accepted_at, extent);
+        let snapshot = self.with_includes(source, snapshot).await?;
+        Ok(head.into_snapshot(snapshot))
     }
 
     /// Deletes the objects that no kept snapshot, floor or interrupted fetch reaches, and gives their number. While a

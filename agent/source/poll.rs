@@ -13,20 +13,22 @@ use super::fetch::Fetch;
 use super::permits::{self, Leave, StepBack};
 use super::reference::{self, Offer};
 use super::repository::Descent;
-use super::scope::Scope;
+use super::scope;
 use super::session::Session;
 use super::snapshot::{Snapshot, content_error};
 use super::verify::{Head, Verified};
+use super::widen::{Further, wanted};
 use super::wire::WireError;
 use super::{Asked, Git, PollOutcome};
 use crate::config::git::GitSource;
-use crate::store::{NewSnapshot, SourceRow};
+use crate::store::{Extent, NewSnapshot, SourceRow};
 
 impl Git {
     /// Asks, judges, fetches, accepts; without a time limit.
     pub(super) async fn poll_without_end(
         &self,
         source: &GitSource,
+        further: Option<&Further>,
         now: Timestamp,
         meter: &Meter,
     ) -> Result<PollOutcome, SourceError> {
@@ -35,7 +37,7 @@ impl Git {
         let row = store.source(&source.name).await?;
         let mut session = Session::new(&self.clients, source, row.server.as_deref(), meter.clone())
             .map_err(SourceError::Transport)?;
-        let polled = self.converse(source, &row, &mut session, meter, now).await;
+        let polled = self.converse(source, further, &row, &mut session, meter, now).await;
         if let Some(note) = session.note() {
             store.note_server(&source.name, Some(note)).await?;
         }
@@ -45,6 +47,7 @@ impl Git {
     async fn converse(
         &self,
         source: &GitSource,
+        further: Option<&Further>,
         row: &SourceRow,
         session: &mut Session,
         meter: &Meter,
@@ -70,13 +73,8 @@ impl Git {
             }
         };
         let head = self.adopt(source, &offer, &step, &mut fetch, now).await?;
-        let known = self.known_commit(source).await?;
-        let scope = Scope::new(source.paths.as_deref());
-        fetch
-            .files(&head, &scope, known)
-            .await
-            .map_err(|fault| exchange_error(source, revision, "fetch files", fault))?;
-        self.accept(source, &offer, head, meter, now).await.map(PollOutcome::New)
+        let extent = self.fetch_extent(source, &head, further, &mut fetch, meter).await?;
+        self.accept(source, &offer, head, extent, meter, now).await.map(PollOutcome::New)
     }
 
     /// Whether an offer is the last accepted snapshot, believed still and complete.
@@ -85,6 +83,9 @@ impl Git {
         let Some(held) = newest.first().filter(|row| row.snapshot.revision == offer.revision) else {
             return Ok(false);
         };
+        if !scope::covers(&held.snapshot.extent, &wanted(source)) {
+            return Ok(false);
+        }
         if self.is_complete(source, offer.commit()) {
             return Ok(matches!(self.believe(source, offer, held.snapshot.accepted_at).await, Ok(Some(_))));
         }
@@ -187,17 +188,12 @@ impl Git {
         self.step_back(source, offer, Some(&floor), reason, fetch, now).await
     }
 
-    /// A commit whose files are all here, for a new one to build upon.
-    async fn known_commit(&self, source: &GitSource) -> Result<Option<Oid>, SourceError> {
-        let newest = self.repository.store.snapshots(&source.name, 1).await?;
-        Ok(newest.first().map(|row| row.snapshot.revision.commit()))
-    }
-
     async fn accept(
         &self,
         source: &GitSource,
         offer: &Offer,
         head: Verified<Head>,
+        extent: Extent,
         meter: &Meter,
         now: Timestamp,
     ) -> Result<Verified<Snapshot>, SourceError> {
@@ -208,11 +204,14 @@ impl Git {
             signer: head.signer.clone(),
             bytes: meter.read().received,
             accepted_at: now,
+            extent: extent.clone(),
         };
+        // What cannot be put together is not accepted.
+        let accepted = self.snapshot(source, head, now, extent).await?;
         let floor = Floor { track: source.track(), commit: offer.commit(), tag: offer.tag(), version: offer.version() };
         store.accept_snapshot(&source.name, snapshot, floor, source.history).await?;
         self.note_complete(source, offer.commit());
-        Ok(self.snapshot(source, head, now))
+        Ok(accepted)
     }
 }
 
@@ -229,7 +228,12 @@ async fn offered(source: &GitSource, session: &mut Session) -> Result<Offer, Sou
     })
 }
 
-fn exchange_error(source: &GitSource, revision: &Revision, operation: &'static str, fault: Fault) -> SourceError {
+pub(super) fn exchange_error(
+    source: &GitSource,
+    revision: &Revision,
+    operation: &'static str,
+    fault: Fault,
+) -> SourceError {
     match fault {
         Fault::Wire(error) => SourceError::Exchange { operation, host: source.url.host().to_owned(), source: error },
         other => content_error(revision, other),

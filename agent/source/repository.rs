@@ -8,6 +8,7 @@ use super::error::Fault;
 use super::ignore;
 use super::object::{self, Commit, ObjectError, Tag};
 use super::scope::Scope;
+use super::submodule;
 use super::tree::{self, Target, TreeEntry};
 use crate::config::git::Limits;
 use crate::store::{ObjectKind, Store};
@@ -21,7 +22,7 @@ pub(crate) struct Repository {
 /// What is not there of a tree.
 #[derive(Debug, Default)]
 pub(crate) struct Missing {
-    /// Folders above those in scope, of which the list of names alone is needed, and the patterns that lie in them.
+    /// Folders above those in scope, of which the list of names alone is needed, and single files that lie in them.
     pub(crate) above: Vec<Oid>,
     /// Folders in scope, with all that is beneath them.
     pub(crate) trees: Vec<Oid>,
@@ -40,6 +41,15 @@ impl Missing {
 
 /// What a walk has come by: an id, and whether it is a tree.
 type Reached = HashSet<(Oid, bool)>;
+
+/// What a walk found besides what it reached.
+#[derive(Default)]
+struct Walked {
+    /// Trees that are not in the store.
+    missing: Vec<Oid>,
+    /// The commits of submodules.
+    submodules: Vec<Oid>,
+}
 
 /// Whether one commit descends from another, as far as the store can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,11 +102,11 @@ impl Repository {
     pub(crate) async fn missing(&self, root: Oid, scope: &Scope, limits: &Limits) -> Result<Missing, Fault> {
         let mut missing = Missing::default();
         let mut reached = Reached::new();
-        let mut patterns = Vec::new();
+        let mut single = Vec::new();
         let mut above = vec![(root, scope.clone())];
         while let Some((oid, scope)) = above.pop() {
             if scope.is_whole() {
-                missing.trees.extend(self.walk(oid, limits, &mut reached).await?);
+                missing.trees.extend(self.walk(oid, limits, &mut reached).await?.missing);
                 continue;
             }
             let Some(entries) = self.tree(oid).await? else {
@@ -104,17 +114,20 @@ impl Repository {
                 continue;
             };
             for entry in entries {
+                let name = entry.name.as_str();
                 match entry.target {
-                    Target::Directory => above.extend(scope.enter(&entry.name).map(|scope| (entry.oid, scope))),
+                    Target::Directory => above.extend(scope.enter(name).map(|scope| (entry.oid, scope))),
                     // Its patterns reach down into the folders in scope.
-                    Target::File(_) if entry.name == ignore::FILE => patterns.push(entry.oid),
+                    Target::File(_) if name == ignore::FILE && scope.shows(name) => single.push(entry.oid),
+                    Target::File(_) if name == submodule::FILE && scope.has_modules() => single.push(entry.oid),
+                    Target::File(_) if scope.takes(name) => single.push(entry.oid),
                     Target::File(_) | Target::Submodule => {}
                 }
             }
         }
         let blobs: Vec<Oid> = reached.into_iter().filter(|(_, is_tree)| !is_tree).map(|(oid, _)| oid).collect();
         missing.blobs = self.absent(blobs).await?;
-        missing.above.extend(self.absent(patterns).await?);
+        missing.above.extend(self.absent(single).await?);
         Ok(missing)
     }
 
@@ -125,12 +138,16 @@ impl Repository {
         Ok(oids.into_iter().filter(|oid| !there.contains(oid)).collect())
     }
 
-    /// Everything that the commits and tags in `roots` reach, as far as it is there. Parents are not followed.
+    /// Everything that the commits and tags in `roots` reach, as far as it is there, the commits of submodules and what
+    /// those reach included. Parents are not followed.
     pub(crate) async fn reachable(&self, roots: Vec<Oid>, limits: &Limits) -> Result<HashSet<Oid>, Fault> {
         let mut reached = HashSet::new();
         let mut keep = HashSet::new();
-        for root in roots {
-            keep.insert(root);
+        let mut ahead = roots;
+        while let Some(root) = ahead.pop() {
+            if !keep.insert(root) {
+                continue;
+            }
             let Some(stored) = self.store.object(root).await? else { continue };
             let commit = match stored.kind {
                 ObjectKind::Tag => self.tag(root).await?.map(|tag| tag.target),
@@ -139,31 +156,34 @@ impl Repository {
             let Some(commit) = commit else { continue };
             keep.insert(commit);
             if let Some(commit) = self.commit(commit).await? {
-                self.walk(commit.tree, limits, &mut reached).await?;
+                ahead.extend(self.walk(commit.tree, limits, &mut reached).await?.submodules);
             }
         }
         keep.extend(reached.into_iter().map(|(oid, _)| oid));
         Ok(keep)
     }
 
-    /// Adds what `root` reaches to `reached` (an id, and whether it is a tree), and gives the trees that are not there.
-    /// A tree that was reached before is not walked again, so that a tree of itself a million times costs nothing.
-    async fn walk(&self, root: Oid, limits: &Limits, reached: &mut Reached) -> Result<Vec<Oid>, Fault> {
-        let mut missing = Vec::new();
+    /// Adds what `root` reaches to `reached` (an id, and whether it is a tree). A tree that was reached before is not
+    /// walked again, so that a tree of itself a million times costs nothing.
+    async fn walk(&self, root: Oid, limits: &Limits, reached: &mut Reached) -> Result<Walked, Fault> {
+        let mut walked = Walked::default();
         let mut ahead = Vec::new();
         if reached.insert((root, true)) {
             ahead.push(root);
         }
         while let Some(oid) = ahead.pop() {
             let Some(entries) = self.tree(oid).await? else {
-                missing.push(oid);
+                walked.missing.push(oid);
                 continue;
             };
             for entry in entries {
                 let is_tree = match entry.target {
                     Target::Directory => true,
                     Target::File(_) => false,
-                    Target::Submodule => continue,
+                    Target::Submodule => {
+                        walked.submodules.push(entry.oid);
+                        continue;
+                    }
                 };
                 if reached.insert((entry.oid, is_tree)) && is_tree {
                     ahead.push(entry.oid);
@@ -173,7 +193,7 @@ impl Repository {
                 return Err(ObjectError::TooMuch { what: "objects", limit: limits.objects.into() }.into());
             }
         }
-        Ok(missing)
+        Ok(walked)
     }
 
     /// Whether `tip` descends from `floor`, looking at no more than `most` commits.

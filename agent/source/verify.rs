@@ -13,7 +13,7 @@ use super::error::SourceError;
 use super::object::{Commit, Signed, Tag};
 use super::reference::Offer;
 use super::snapshot::Snapshot;
-use crate::config::git::{GitSource, Verify};
+use crate::config::git::{GitSource, Verify, VerifyMode};
 
 /// Something that was shown to be what its source's signers signed; or, where the source names no signers, to be what
 /// its server gave.
@@ -68,6 +68,11 @@ pub(crate) fn head(
         committed: commit.committed,
         signer: (!by.is_empty()).then(|| by.join(", ")),
     }))
+}
+
+/// The same signers, where no tag leads to a commit: the commit itself must be signed.
+pub(crate) fn of_commits(verify: &Verify) -> Verify {
+    Verify { mode: VerifyMode::Head, ..verify.clone() }
 }
 
 /// The signers that a source names.

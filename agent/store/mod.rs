@@ -34,6 +34,6 @@ pub use objects::{ObjectKind, StoredObject};
 pub use outbox::{Delivery, Queued, Waiting};
 pub use resources::{Origin, Record};
 pub use runs::{Changes, Run};
-pub use snapshots::{NewSnapshot, SnapshotRow};
+pub use snapshots::{Extent, NewSnapshot, SnapshotRow};
 pub use sources::SourceRow;
 pub use thread::Store;

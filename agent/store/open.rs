@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::StoreError;
 
 /// Each step takes the schema one version up. A released step never changes.
-const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("migration-extent.sql")];
 
 /// How the file was found.
 #[derive(Debug, PartialEq, Eq)]

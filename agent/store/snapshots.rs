@@ -2,12 +2,27 @@
 
 use jiff::Timestamp;
 use rusqlite::{Row, params};
+use serde::{Deserialize, Serialize};
 use wickie_model::{Oid, ResourceName, Revision};
 use wickie_trust::Floor;
 
 use super::objects::{oid, optional_oid};
 use super::sources::source_id;
 use super::{Store, StoreError};
+
+/// How much of a commit a snapshot has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extent {
+    /// The folders and files that were fetched; all where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paths: Option<Vec<String>>,
+    /// `spec.sparseCheckout`: what the paths of its files begin with; anything where it is empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sparse: Vec<String>,
+    /// Whether submodules are part of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub submodules: bool,
+}
 
 /// A snapshot that was verified and is now to be kept.
 #[derive(Clone, Debug)]
@@ -22,6 +37,8 @@ pub struct NewSnapshot {
     pub bytes: u64,
     /// When it was accepted.
     pub accepted_at: Timestamp,
+    /// How much of the commit it has.
+    pub extent: Extent,
 }
 
 /// A snapshot that was accepted.
@@ -50,8 +67,8 @@ impl Store {
             // A revision that was accepted before and is again is the newest once more.
             transaction
                 .execute(
-                    "INSERT OR REPLACE INTO snapshot (source, revision, oid, tag, signer, bytes, accepted_at)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                    "INSERT OR REPLACE INTO snapshot (source, revision, oid, tag, signer, bytes, accepted_at, extent)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
                     params![
                         source,
                         snapshot.revision.to_string(),
@@ -60,6 +77,7 @@ impl Store {
                         snapshot.signer,
                         snapshot.bytes as i64,
                         snapshot.accepted_at.as_millisecond(),
+                        written(&snapshot.extent),
                     ],
                 )
                 .map_err(failed())?;
@@ -95,7 +113,7 @@ impl Store {
         self.call(move |connection| {
             connection
                 .prepare_cached(
-                    "SELECT snapshot.id, revision, oid, tag, signer, bytes, accepted_at
+                    "SELECT snapshot.id, revision, oid, tag, signer, bytes, accepted_at, extent
                      FROM snapshot JOIN source ON source.id = snapshot.source
                      WHERE namespace = ?1 AND name = ?2 ORDER BY snapshot.id DESC LIMIT ?3",
                 )
@@ -103,6 +121,33 @@ impl Store {
                     select.query_map(params![name.namespace, name.name, limit], read).and_then(Iterator::collect)
                 })
                 .map_err(StoreError::sql("read snapshots"))
+        })
+        .await
+    }
+
+    /// Notes that more of an accepted commit is here: these paths, beside those that were.
+    pub async fn widen_snapshot(&self, name: &ResourceName, commit: Oid, paths: Vec<String>) -> Result<(), StoreError> {
+        let name = name.clone();
+        self.transact(move |transaction| {
+            let source = source_id(transaction, &name)?;
+            let failed = || StoreError::sql("note what was fetched of a snapshot");
+            let rows: Vec<(i64, Option<String>)> = transaction
+                .prepare_cached("SELECT id, extent FROM snapshot WHERE source = ?1 AND oid = ?2")
+                .and_then(|mut select| {
+                    let rows =
+                        select.query_map(params![source, commit.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)));
+                    rows.and_then(Iterator::collect)
+                })
+                .map_err(failed())?;
+            for (id, text) in rows {
+                let mut extent = extent(text)?;
+                let Some(held) = &mut extent.paths else { continue };
+                held.extend(paths.iter().filter(|path| !held.contains(path)).cloned().collect::<Vec<_>>());
+                transaction
+                    .execute("UPDATE snapshot SET extent = ?2 WHERE id = ?1", params![id, written(&extent)])
+                    .map_err(failed())?;
+            }
+            Ok(())
         })
         .await
     }
@@ -124,6 +169,17 @@ impl Store {
     }
 }
 
+/// Nothing for the whole of a commit, as it was before there was anything else.
+fn written(extent: &Extent) -> Option<String> {
+    (*extent != Extent::default()).then(|| serde_json::to_string(extent).ok()).flatten()
+}
+
+fn extent(text: Option<String>) -> Result<Extent, StoreError> {
+    let Some(text) = text else { return Ok(Extent::default()) };
+    serde_json::from_str(&text)
+        .map_err(|error| StoreError::Corrupt { what: "snapshot", detail: format!("its extent {text:?}: {error}") })
+}
+
 fn read(row: &Row<'_>) -> rusqlite::Result<SnapshotRow> {
     let unreadable = |column, error: Box<dyn std::error::Error + Send + Sync>| {
         rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, error)
@@ -139,6 +195,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<SnapshotRow> {
         signer: row.get(4)?,
         bytes: u64::try_from(row.get::<_, i64>(5)?).unwrap_or_default(),
         accepted_at,
+        extent: extent(row.get(7)?).map_err(|error| unreadable(7, Box::new(error)))?,
     };
     Ok(SnapshotRow { id: row.get(0)?, snapshot })
 }
@@ -163,6 +220,7 @@ mod tests {
                 signer: Some("ana".to_owned()),
                 bytes: 7,
                 accepted_at: Timestamp::from_millisecond(1_234).unwrap(),
+                extent: Extent { paths: Some(vec!["a".to_owned()]), sparse: vec!["a".to_owned()], submodules: true },
             };
             let version = Some(semver::Version::new(1, 0, byte.into()));
             let floor = Floor { track: "u".to_owned(), commit, tag: snapshot.tag, version };
@@ -174,6 +232,10 @@ mod tests {
         let commits: Vec<_> = kept.iter().map(|row| row.snapshot.revision.commit()).collect();
         assert_eq!(commits, [4, 3].map(|byte| Oid::from_bytes([byte; 20])));
         assert_eq!(kept[0].snapshot.accepted_at.as_millisecond(), 1_234);
+        store.widen_snapshot(&name, commits[0], vec!["b".to_owned(), "a".to_owned()]).await.unwrap();
+        let kept = store.snapshots(&name, 10).await.unwrap();
+        assert_eq!(kept[0].snapshot.extent.paths.as_deref(), Some(&["a".to_owned(), "b".to_owned()][..]));
+        assert_eq!(kept[1].snapshot.extent.paths.as_deref(), Some(&["a".to_owned()][..]));
         // Two commits and their two tags; the floor is one of them.
         assert_eq!(store.roots().await.unwrap().len(), 4);
         store.forget_source(&name).await.unwrap();

@@ -67,6 +67,10 @@ impl Stand {
             permits: Vec::new(),
             ignore: None,
             paths: None,
+            sparse: Vec::new(),
+            submodules: false,
+            include: Vec::new(),
+            others: Vec::new(),
             limits: Limits::default(),
             history: 3,
         }

@@ -12,6 +12,7 @@ mod main_job;
 mod neighbours;
 mod node;
 mod objects;
+mod reach;
 mod reports;
 mod trust;
 mod values;

@@ -72,7 +72,7 @@ async fn accept(store: &Store, revision: &str, signer: Option<&str>) {
     let revision: Revision = revision.parse().unwrap();
     let commit = revision.commit();
     let (signer, accepted_at) = (signer.map(str::to_owned), ago(11_600));
-    let snapshot = NewSnapshot { revision, tag: None, signer, bytes: 1_000, accepted_at };
+    let snapshot = NewSnapshot { revision, tag: None, signer, bytes: 1_000, accepted_at, extent: Default::default() };
     let floor = Floor { track: "main".to_owned(), commit, tag: None, version: None };
     store.accept_snapshot(&name("fleet"), snapshot, floor, 5).await.unwrap();
 }

@@ -205,16 +205,18 @@ impl Drive {
             self.step(name, cycle::Event::Held(hold));
             return self.step(name, cycle::Event::Failed { transient: false });
         }
-        let Some(state) = self.kustomizations.get_mut(name) else { return };
+        let Some(state) = self.kustomizations.get(name) else { return };
         let (Some(spec), Some(digest)) = (state.spec.clone(), state.digest) else { return };
-        let Some(source) = self.sources.get(&spec.source) else { return };
-        let (Some(revision), Some(git)) = (source.revision().cloned(), source.spec()) else { return };
-        let digest_of_source = source.digest();
-        let git = git.source.clone();
+        let (Some(git), Some(source)) = (self.git_source(&spec.source), self.source_digest(&spec.source)) else {
+            return;
+        };
+        let Some(revision) = self.sources.get(&spec.source).and_then(|source| source.revision().cloned()) else {
+            return;
+        };
         let inputs = self.inputs_of(name, &spec).map(Rc::new);
         let Some(state) = self.kustomizations.get_mut(name) else { return };
         let digest_of_inputs = inputs.as_ref().map_or_else(|_| Inputs::default().digest(), |inputs| inputs.digest());
-        let key = BuildKey { revision, spec: digest, source: digest_of_source, inputs: digest_of_inputs };
+        let key = BuildKey { revision, spec: digest, source, inputs: digest_of_inputs };
         state.run = Some(Current { cause, key: key.clone(), began: Instant::now(), started_at: Timestamp::now() });
         state.report = None;
         let inputs = match inputs {
@@ -260,8 +262,10 @@ impl Drive {
     }
 
     fn apply(&mut self, name: &ResourceName) {
-        let Some(state) = self.kustomizations.get_mut(name) else { return };
+        let Some(state) = self.kustomizations.get(name) else { return };
         let (Some(spec), Some(wanted)) = (state.spec.clone(), state.wanted.clone()) else { return };
+        let source = self.git_source(&spec.source);
+        let Some(state) = self.kustomizations.get_mut(name) else { return };
         let policy = Policy {
             prune: spec.prune,
             prune_limit: spec.prune_limit,
@@ -270,7 +274,6 @@ impl Drive {
             force: spec.force,
             mode: spec.mode,
         };
-        let source = self.sources.get(&spec.source).and_then(|source| source.spec()).map(|spec| spec.source.clone());
         let job = Job {
             shared: self.shared.clone(),
             kustomization: spec,

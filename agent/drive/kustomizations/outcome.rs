@@ -194,8 +194,8 @@ impl Drive {
 fn failure(state: &KustomizationState, report: &Report) -> Verdict {
     if let Some(error) = &report.error {
         let reason = match error {
-            RunError::Source(_) | RunError::NoSnapshot(_) => reason::ARTIFACT_FAILED,
-            RunError::Render(_) | RunError::Values(_) => reason::BUILD_FAILED,
+            RunError::Source(_) | RunError::NoSnapshot(_) | RunError::NotFetched { .. } => reason::ARTIFACT_FAILED,
+            RunError::Render(_) | RunError::Values(_) | RunError::Endless { .. } => reason::BUILD_FAILED,
             RunError::Refused(_) => reason::PRUNE_FAILED,
             RunError::Look(_) | RunError::Store(_) => reason::RECONCILIATION_FAILED,
         };

@@ -8,6 +8,7 @@
 //! only when the API server has confirmed that it is gone. A process that is killed anywhere in between finds, when it
 //! starts again, every object it may have made.
 
+mod gather;
 mod observe;
 
 use std::cell::RefCell;
@@ -30,8 +31,11 @@ use crate::cluster::{ApiError, Class, Cluster, FieldConflict};
 use crate::config::Kustomization;
 use crate::config::git::GitSource;
 use crate::render::{self, Built, Inputs, RenderError, Seal};
-use crate::source::{FileEntry, FileMode, Git, Snapshot, SourceError};
+use crate::source::{Git, SourceError, SourceErrorClass};
 use crate::store::{Batch, Changes, InventoryChange, Store, StoreError};
+use gather::Gathered;
+
+pub(super) use gather::reach;
 
 /// What every run shares.
 #[derive(Clone)]
@@ -97,6 +101,10 @@ pub(super) enum RunError {
     Source(#[from] SourceError),
     #[error("{0} has no snapshot")]
     NoSnapshot(ResourceName),
+    #[error("the build needs {paths}, of which {revision} was not fetched; it could not be fetched now")]
+    NotFetched { paths: String, revision: String, source: Box<SourceError> },
+    #[error("the build reached for further files {rounds} times and found no end; name fewer of them")]
+    Endless { rounds: usize },
     #[error("{0}")]
     Values(#[from] Trouble),
     #[error("{0}")]
@@ -116,12 +124,19 @@ impl RunError {
             Self::Look(error) => error.class.is_transient(),
             Self::Store(_) => true,
             Self::Values(trouble) => trouble.is_transient(),
+            Self::NotFetched { source, .. } => source.class() == SourceErrorClass::Transient,
             _ => false,
         }
     }
 }
 
+/// How often more is fetched for one build.
+const WIDENINGS: usize = 16;
+
 /// Builds what a Kustomization wants from the last accepted snapshot of its source, verified again as it is loaded.
+///
+/// What it needs and was not fetched is fetched now, for that very commit; a new commit is not accepted before all that
+/// is known to be needed is here, so this is for what came into use since.
 pub(super) async fn build(
     shared: &Shared,
     kustomization: &Kustomization,
@@ -129,29 +144,26 @@ pub(super) async fn build(
     source: &GitSource,
     expected: &BuildKey,
 ) -> Result<(Rc<Wanted>, Rc<BTreeMap<ObjectId, Manifest>>), RunError> {
-    let snapshot = shared.git.load(source).await?.ok_or_else(|| RunError::NoSnapshot(source.name.clone()))?;
-    let below = snapshot.files(&kustomization.path).await?.unwrap_or_default();
-    let kustomize = render::takes_kustomize(kustomization, below.iter().map(|entry| entry.path.as_str()));
-    let Built { manifests, broken, held_back, secret } = if kustomize {
-        let all = snapshot.files("").await?.unwrap_or_default();
-        render::build_kustomize(kustomization, inputs, &read(&snapshot, all).await?)?
-    } else {
-        render::build_plain(kustomization, inputs, &read(&snapshot, below).await?)?
-    };
-    let desired = manifests.iter().map(|(id, manifest)| (id.clone(), desired(manifest))).collect();
-    let key = BuildKey { revision: snapshot.revision().clone(), ..expected.clone() };
-    let seal = inputs.seal().cloned();
-    Ok((Rc::new(Wanted { key, desired, broken, held_back, secret, seal }), Rc::new(manifests)))
-}
-
-/// Reads files of a snapshot. Links are no files: what they lead to stands for itself.
-async fn read(snapshot: &Snapshot, entries: Vec<FileEntry>) -> Result<render::Files, SourceError> {
-    let mut files = render::Files::new();
-    for entry in entries.into_iter().filter(|entry| entry.mode != FileMode::Symlink) {
-        let bytes = snapshot.read(entry.oid).await?;
-        files.insert(entry.path, bytes);
+    for _ in 0..WIDENINGS {
+        let snapshot = shared.git.load(source).await?.ok_or_else(|| RunError::NoSnapshot(source.name.clone()))?;
+        let lacks = match gather::build(&snapshot, kustomization, inputs).await? {
+            Gathered::Built(Built { manifests, broken, held_back, secret }) => {
+                let desired = manifests.iter().map(|(id, manifest)| (id.clone(), desired(manifest))).collect();
+                let seal = inputs.seal().cloned();
+                let key = BuildKey { revision: snapshot.revision().clone(), ..expected.clone() };
+                return Ok((Rc::new(Wanted { key, desired, broken, held_back, secret, seal }), Rc::new(manifests)));
+            }
+            Gathered::Lacks(paths) => paths.into_iter().collect::<Vec<_>>(),
+        };
+        let (outcome, traffic) = shared.git.widen(source, snapshot.commit(), &lacks).await;
+        tracing::debug!(source = %source.name, paths = ?lacks, received = traffic.received, "fetched what a build needs");
+        if let Err(error) = outcome {
+            let paths = lacks.iter().map(|path| format!("{path:?}")).collect::<Vec<_>>().join(", ");
+            let revision = snapshot.revision().to_string();
+            return Err(RunError::NotFetched { paths, revision, source: Box::new(error) });
+        }
     }
-    Ok(files)
+    Err(RunError::Endless { rounds: WIDENINGS })
 }
 
 /// What a plan needs to know of a manifest. Source of the marks: Flux, "Controlling the apply behavior of resources".

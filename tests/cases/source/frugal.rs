@@ -1,6 +1,7 @@
 //! What a poll costs.
 
 use wickie::config::git::GitUrl;
+use wickie::source::Found;
 use wickie_testbench::{Fault, GitServerOptions, Relay, RelayOptions, git_server, histories};
 
 use crate::world::World;
@@ -132,7 +133,23 @@ async fn one_folder_of_two_hundred_is_a_small_part_of_the_cost() {
     println!("a change: {:?}", change.traffic);
     assert!(change.traffic.received <= 8_000, "{:?}", change.traffic);
     source.paths = Some(vec!["clusters/c7".to_owned(), "clusters/c9".to_owned()]);
-    assert!(world.git.load(&source).await.is_err());
+    // What was accepted stays what it is until there is more.
+    let held = world.git.load(&source).await.unwrap().unwrap();
+    assert_eq!(held.look("clusters/c9").await.unwrap(), Found::NotHere);
+    assert_eq!(held.files("clusters/c7").await.unwrap().unwrap().len(), 21);
     let snapshot = world.accept(&source).await;
     assert_eq!(snapshot.files("clusters/c9").await.unwrap().unwrap().len(), 20);
+
+    // More of a commit that was accepted, without looking for another one.
+    let (outcome, traffic) = world.git.widen(&source, snapshot.commit(), &["clusters/c11".to_owned()]).await;
+    assert!(outcome.unwrap());
+    println!("one more folder: {traffic:?}");
+    world.server.down();
+    let world = world.restarted();
+    let held = world.git.load(&source).await.unwrap().unwrap();
+    assert!(matches!(held.look("clusters/c11").await.unwrap(), Found::Folder(files) if files.len() == 20));
+    assert_eq!(held.extent().paths.as_ref().unwrap().len(), 3);
+    let (outcome, _) = world.git.widen(&source, held.commit(), &["clusters/c12".to_owned()]).await;
+    assert!(outcome.is_err());
+    assert!(world.git.load(&source).await.unwrap().is_some());
 }

@@ -56,6 +56,10 @@ impl World {
             permits: Vec::new(),
             ignore: None,
             paths: None,
+            sparse: Vec::new(),
+            submodules: false,
+            include: Vec::new(),
+            others: Vec::new(),
             limits: Limits::default(),
             history: 3,
         }
