@@ -13,6 +13,7 @@ mod neighbours;
 mod node;
 mod objects;
 mod reach;
+mod rebuild;
 mod reports;
 mod trust;
 mod values;

@@ -198,7 +198,7 @@ impl Drive {
         }
     }
 
-    /// Begins a run. What was built from the same snapshot and spec is not built again.
+    /// Begins a run. What was built from the same files, spec and values is not built again.
     fn begin(&mut self, name: &ResourceName, cause: Cause) {
         // Between the wish and its turn something may have come to speak against it.
         if let Some(hold) = self.hold(name) {
@@ -228,8 +228,16 @@ impl Drive {
             return self.built(name, Ok((wanted, None)));
         }
         let (shared, source, owner) = (self.shared.clone(), git, name.clone());
+        let before = state.wanted.clone();
         self.say_progress(name, cause);
         self.answer(async move {
+            if let Some(before) = before {
+                match run::unchanged(&shared, &source, &before, &key).await {
+                    Ok(None) => {}
+                    Ok(Some(wanted)) => return Event::Built(owner, Ok((wanted, None))),
+                    Err(error) => return Event::Built(owner, Err(error)),
+                }
+            }
             let built = run::build(&shared, &spec, &inputs, &source, &key).await;
             Event::Built(owner, built.map(|(wanted, manifests)| (wanted, Some(manifests))))
         });

@@ -5,9 +5,10 @@
 //! fetched. Symbolic links are followed where something names them; a folder that is taken whole is taken without them,
 //! as Flux's artifacts hold none.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use wickie_kustomize::{Ahead, Partial};
+use wickie_model::{Digest, Hasher};
 
 use super::RunError;
 use crate::config::Kustomization;
@@ -22,9 +23,57 @@ const MOST_LINKS: usize = 40;
 
 /// What became of a build.
 pub(in crate::drive) enum Gathered {
-    Built(Built),
+    Built(Built, Trace),
     /// It needs these paths, which were not fetched.
     Lacks(BTreeSet<String>),
+}
+
+/// Every path that a build looked at, with a digest of what it found there. The contents of files count by their ids.
+#[derive(Clone, Debug, Default)]
+pub(in crate::drive) struct Trace(BTreeMap<String, Digest>);
+
+impl Trace {
+    fn note(&mut self, path: &str, found: &Found) {
+        self.0.insert(path.to_owned(), digest(found));
+    }
+
+    /// Whether a build of this snapshot would find the same at every path.
+    pub(super) async fn holds(&self, snapshot: &Snapshot) -> Result<bool, SourceError> {
+        for (path, before) in &self.0 {
+            if digest(&snapshot.look(path).await?) != *before {
+                return Ok(false);
+            }
+        }
+        Ok(!self.0.is_empty())
+    }
+}
+
+fn digest(found: &Found) -> Digest {
+    let mut hasher = Hasher::default();
+    let mut file = |entry: &FileEntry| {
+        hasher.field(entry.path.as_bytes());
+        hasher.field(format!("{:?}", entry.mode).as_bytes());
+        hasher.field(entry.oid.to_string().as_bytes());
+    };
+    let kind = match found {
+        Found::Nothing => "nothing",
+        Found::NotHere => "not here",
+        Found::File(entry) => {
+            file(entry);
+            "file"
+        }
+        Found::Folder(entries) => {
+            entries.iter().for_each(file);
+            "folder"
+        }
+        Found::Link { at, to } => {
+            hasher.field(at.as_bytes());
+            hasher.field(to.as_deref().unwrap_or("\0").as_bytes());
+            "link"
+        }
+    };
+    hasher.field(kind.as_bytes());
+    hasher.finish()
 }
 
 /// What building these Kustomizations takes of a snapshot. That a build will fail is no matter here.
@@ -61,7 +110,8 @@ pub(super) async fn build(
         Start::Link(why) => return Err(RenderError::Link { path: kustomization.path.clone(), why }.into()),
     };
     if !render::takes_kustomize(kustomization, files.iter().map(|file| file.path.as_str())) {
-        return Ok(Gathered::Built(render::build_plain(kustomization, inputs, &read(snapshot, files).await?)?));
+        let built = render::build_plain(kustomization, inputs, &read(snapshot, files).await?)?;
+        return Ok(Gathered::Built(built, tree.trace));
     }
     tree.add_folder(&path, files).await?;
     for _ in 0..ROUNDS {
@@ -72,7 +122,7 @@ pub(super) async fn build(
         let built = render::build_kustomize(kustomization, inputs, &tree.tree, &path);
         let wanted = tree.tree.take_wanted();
         if wanted.is_empty() {
-            return Ok(Gathered::Built(built?));
+            return Ok(Gathered::Built(built?, tree.trace));
         }
         tree.bring(wanted).await?;
     }
@@ -107,18 +157,29 @@ struct Gathering<'s> {
     looked_at: BTreeSet<String>,
     /// Every path that was looked at, and is not.
     lacks: BTreeSet<String>,
+    trace: Trace,
 }
 
 impl<'s> Gathering<'s> {
     fn new(snapshot: &'s Snapshot, ahead: Ahead) -> Self {
         let (tree, listed) = (Partial::new(), HashMap::new());
-        Self { snapshot, ahead, tree, listed, looked_at: BTreeSet::new(), lacks: BTreeSet::new() }
+        Self {
+            snapshot,
+            ahead,
+            tree,
+            listed,
+            looked_at: BTreeSet::new(),
+            lacks: BTreeSet::new(),
+            trace: Trace::default(),
+        }
     }
 
     async fn start(&mut self, path: &str) -> Result<Start, SourceError> {
         let mut path = path.to_owned();
         for _ in 0..=MOST_LINKS {
-            match self.snapshot.look(&path).await? {
+            let found = self.snapshot.look(&path).await?;
+            self.trace.note(&path, &found);
+            match found {
                 Found::Folder(files) => {
                     self.looked_at.insert(path.clone());
                     return Ok(Start::Folder { path, files });
@@ -170,7 +231,9 @@ impl<'s> Gathering<'s> {
     }
 
     async fn find(&mut self, path: String) -> Result<(), SourceError> {
-        match self.snapshot.look(&path).await? {
+        let found = self.snapshot.look(&path).await?;
+        self.trace.note(&path, &found);
+        match found {
             Found::Nothing => self.tree.know(path.clone()),
             Found::File(file) => {
                 self.tree.list(path.clone());

@@ -33,7 +33,7 @@ use crate::config::git::GitSource;
 use crate::render::{self, Built, Inputs, RenderError, Seal};
 use crate::source::{Git, SourceError, SourceErrorClass};
 use crate::store::{Batch, Changes, InventoryChange, Store, StoreError};
-use gather::Gathered;
+use gather::{Gathered, Trace};
 
 pub(super) use gather::reach;
 
@@ -52,7 +52,7 @@ pub(super) struct Shared {
 }
 
 /// What Git wants, as far as plans need to know; the manifests themselves are built again when they are to be sent.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Wanted {
     /// What it was built from.
     pub(super) key: BuildKey,
@@ -63,6 +63,8 @@ pub(super) struct Wanted {
     /// Objects that hold secret values, and the key for their digests.
     pub(super) secret: BTreeSet<ObjectId>,
     pub(super) seal: Option<Seal>,
+    /// What the build looked at.
+    trace: Trace,
 }
 
 impl Wanted {
@@ -75,6 +77,7 @@ impl Wanted {
             held_back: Vec::new(),
             secret: BTreeSet::new(),
             seal: None,
+            trace: Trace::default(),
         }
     }
 
@@ -147,11 +150,13 @@ pub(super) async fn build(
     for _ in 0..WIDENINGS {
         let snapshot = shared.git.load(source).await?.ok_or_else(|| RunError::NoSnapshot(source.name.clone()))?;
         let lacks = match gather::build(&snapshot, kustomization, inputs).await? {
-            Gathered::Built(Built { manifests, broken, held_back, secret }) => {
+            Gathered::Built(Built { manifests, broken, held_back, secret }, trace) => {
+                tracing::debug!(kustomization = %kustomization.name, revision = %snapshot.revision(), objects = manifests.len(), "built");
                 let desired = manifests.iter().map(|(id, manifest)| (id.clone(), desired(manifest))).collect();
                 let seal = inputs.seal().cloned();
                 let key = BuildKey { revision: snapshot.revision().clone(), ..expected.clone() };
-                return Ok((Rc::new(Wanted { key, desired, broken, held_back, secret, seal }), Rc::new(manifests)));
+                let wanted = Wanted { key, desired, broken, held_back, secret, seal, trace };
+                return Ok((Rc::new(wanted), Rc::new(manifests)));
             }
             Gathered::Lacks(paths) => paths.into_iter().collect::<Vec<_>>(),
         };
@@ -164,6 +169,25 @@ pub(super) async fn build(
         }
     }
     Err(RunError::Endless { rounds: WIDENINGS })
+}
+
+/// What was built before, where building it again would come to the same: nothing that it was built from has changed but
+/// the revision, and everything that the build looked at is the same in the new one.
+pub(super) async fn unchanged(
+    shared: &Shared,
+    source: &GitSource,
+    before: &Wanted,
+    expected: &BuildKey,
+) -> Result<Option<Rc<Wanted>>, RunError> {
+    if (BuildKey { revision: expected.revision.clone(), ..before.key.clone() }) != *expected {
+        return Ok(None);
+    }
+    let snapshot = shared.git.load(source).await?.ok_or_else(|| RunError::NoSnapshot(source.name.clone()))?;
+    if !before.trace.holds(&snapshot).await? {
+        return Ok(None);
+    }
+    let key = BuildKey { revision: snapshot.revision().clone(), ..expected.clone() };
+    Ok(Some(Rc::new(Wanted { key, ..before.clone() })))
 }
 
 /// What a plan needs to know of a manifest. Source of the marks: Flux, "Controlling the apply behavior of resources".

@@ -1,0 +1,110 @@
+//! What builds again: a change of anything that a build reads, and of nothing else.
+
+use wickie_testbench::{Agent, Fleet, eventually, fleet::config_map};
+
+use crate::node::*;
+
+/// How often the Kustomization was built since the agent's start.
+fn builds(agent: &Agent) -> usize {
+    agent
+        .log()
+        .lines()
+        .filter(|line| line.contains(" built ") && line.contains("kustomization=flux-system/apps"))
+        .count()
+}
+
+/// Declares the Kustomization: what is substituted, and where more values come from.
+fn keep(fleet: &Fleet, one: &str, more: &str) {
+    let spec = format!(
+        "  path: ./apps\n{more}  postBuild:\n    substitute: {{one: {one}}}\n    substituteFrom:\n    - {{kind: ConfigMap, name: values}}\n    - {{kind: Secret, name: hidden}}\n"
+    );
+    fleet.keep("apps", &spec).unwrap();
+}
+
+fn values(fleet: &Fleet, two: &str, three: &str) {
+    let text = format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: values}}\ndata: {{two: {two}}}\n---\napiVersion: v1\nkind: Secret\nmetadata: {{name: hidden}}\nstringData: {{three: {three}}}\n"
+    );
+    fleet.configure("values.yaml", &text).unwrap();
+}
+
+#[tokio::test]
+async fn a_change_of_anything_that_a_build_reads_builds_and_nothing_else_does() {
+    let (fleet, client) = fleet("rebuild").await;
+    let write = |path: &str, text: &str| fleet.repo.write(path, text).unwrap();
+    write("apps/kustomization.yaml", "resources: [own.yaml, ../base]\n");
+    fleet.write_map("apps/own.yaml", "own", "${one} ${two} ${three}").unwrap();
+    write("base/kustomization.yaml", "resources: [base.yaml]\n");
+    fleet.write_map("base/base.yaml", "base", "a").unwrap();
+    write("elsewhere/note.yaml", "a: b\n");
+    let first = fleet.commit("first").unwrap();
+    fleet.follow("1s").unwrap();
+    values(&fleet, "b", "c");
+    keep(&fleet, "a", "");
+    let mut options = fleet.options();
+    options.env.push(("WICKIE_LOG".to_owned(), "warn,wickie=debug".to_owned()));
+    let mut agent = Agent::spawn(options).unwrap();
+    let maps = maps(&fleet, &client);
+    applied(&agent, &first).await;
+    value_becomes(&mut agent, &maps, "own", Some("a b c")).await;
+    assert_eq!(builds(&agent), 1, "{}", agent.log());
+
+    // What no build reads: a folder that nothing names, a commit without a change, a wish to run, values written anew.
+    write("elsewhere/note.yaml", "a: c\n");
+    let elsewhere = fleet.commit("elsewhere").unwrap();
+    applied(&agent, &elsewhere).await;
+    let empty = fleet.commit("nothing").unwrap();
+    applied(&agent, &empty).await;
+    assert_eq!(agent.cli(&["reconcile", "apps", "--with-source"]).unwrap().code, 0);
+    values(&fleet, "b", "c");
+    assert_eq!(agent.cli(&["reconcile", "apps"]).unwrap().code, 0);
+    assert_eq!(builds(&agent), 1, "{}", agent.log());
+
+    // Each of what it reads.
+    let mut expected = 1;
+    let mut built = |agent: &Agent, what: &str| {
+        expected += 1;
+        assert_eq!(builds(agent), expected, "{what}\n{}", agent.log());
+    };
+    fleet.write_map("base/base.yaml", "base", "b").unwrap();
+    let commit = fleet.commit("a base").unwrap();
+    applied(&agent, &commit).await;
+    value_becomes(&mut agent, &maps, "base", Some("b")).await;
+    built(&agent, "a file of a base");
+
+    write("apps/kustomization.yaml", "resources: [own.yaml, ../base, ../new.yaml]\n");
+    write("new.yaml", &config_map(&fleet.namespace, "new", "n"));
+    let commit = fleet.commit("the kustomization").unwrap();
+    applied(&agent, &commit).await;
+    value_becomes(&mut agent, &maps, "new", Some("n")).await;
+    built(&agent, "the kustomization itself");
+
+    write("new.yaml", &config_map(&fleet.namespace, "new", "m"));
+    let commit = fleet.commit("a file above").unwrap();
+    applied(&agent, &commit).await;
+    value_becomes(&mut agent, &maps, "new", Some("m")).await;
+    built(&agent, "a file outside the path");
+
+    keep(&fleet, "A", "");
+    value_becomes(&mut agent, &maps, "own", Some("A b c")).await;
+    built(&agent, "a value in the spec");
+    values(&fleet, "B", "c");
+    value_becomes(&mut agent, &maps, "own", Some("A B c")).await;
+    built(&agent, "a value from a ConfigMap");
+    values(&fleet, "B", "C");
+    value_becomes(&mut agent, &maps, "own", Some("A B C")).await;
+    built(&agent, "a value from a Secret");
+    keep(&fleet, "A", "  namePrefix: p-\n");
+    value_becomes(&mut agent, &maps, "p-own", Some("A B C")).await;
+    built(&agent, "another field of the spec");
+
+    // Nothing that was built is kept on the disk: another version of the agent builds for itself.
+    agent.kill9();
+    let before = builds(&agent);
+    agent.restart().unwrap();
+    eventually("it is built by the new process", LONG, || async {
+        anyhow::ensure!(builds(&agent) > before, "{}", agent.log());
+        anyhow::Ok(())
+    })
+    .await;
+}
