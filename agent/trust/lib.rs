@@ -5,19 +5,29 @@
 //! payload, signature, time -------+--> Signer | Refusal
 //! floor, candidate ---------------> Step | WentBack
 //! permit, step, time -------------> Signer | PermitError
+//! trusted version, next, time ----> TrustFile | TrustError
+//! path, rules --------------------> who may change it
 //! ```
 //!
 //! Everything here is a function of its arguments: no I/O, no clock. Time comes in as [`At`].
 
 mod allowed_signers;
+mod certificate;
 mod floor;
 mod known_hosts;
+mod paths;
 mod permit;
 mod pgp;
 mod signers;
 mod ssh;
+mod sshsig;
+mod trust_file;
+mod wire;
 
 pub use floor::{Candidate, Floor, Step, WentBack};
 pub use known_hosts::{HostKey, KnownHosts};
+pub use paths::{PathPattern, PathRule, PathRules, owners};
 pub use permit::{Permit, PermitError, SignedPermit};
 pub use signers::{At, Purpose, Refusal, Signer, Signers, SignersError};
+pub use ssh::matches;
+pub use trust_file::{LONGEST_TRUST_FILE, NAMES, TrustError, TrustFile, is_name};

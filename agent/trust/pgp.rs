@@ -18,28 +18,33 @@ pub(crate) const ARMOR: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
 /// More signatures than this on one object are not looked at.
 const MOST_SIGNATURES: usize = 8;
 
-/// OpenPGP certificates.
+/// OpenPGP certificates, and whose they are, where that is said.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct KeyRing(Vec<SignedPublicKey>);
+pub(crate) struct KeyRing(Vec<(Option<String>, SignedPublicKey)>);
 
 impl KeyRing {
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Adds every certificate of every armored block in `text`.
-    pub(crate) fn add(&mut self, text: &str) -> Result<(), String> {
+    /// Adds every certificate of every armored block in `text`; the fingerprints of all their keys.
+    pub(crate) fn add(&mut self, text: &str, owner: Option<&str>) -> Result<Vec<String>, String> {
         let before = self.0.len();
         for block in text.split(ARMOR).skip(1) {
             let armored = format!("{ARMOR}{block}");
             let (keys, _) = SignedPublicKey::from_string_many(&armored).map_err(|error| error.to_string())?;
             for key in keys {
-                self.0.push(key.map_err(|error| error.to_string())?);
+                self.0.push((owner.map(str::to_owned), key.map_err(|error| error.to_string())?));
             }
         }
-        match self.0.len() == before {
+        let added = self.0.get(before..).unwrap_or_default();
+        let keys = added.iter().flat_map(|(_, key)| {
+            let subkeys = key.public_subkeys.iter().map(|subkey| subkey.key.fingerprint());
+            std::iter::once(key.primary_key.fingerprint()).chain(subkeys)
+        });
+        match added.is_empty() {
             true => Err("the key ring is empty".to_owned()),
-            false => Ok(()),
+            false => Ok(keys.map(|key| format!("{key:X}")).collect()),
         }
     }
 
@@ -59,10 +64,10 @@ impl KeyRing {
 
     fn check(&self, payload: &[u8], signature: &Signature, at: At) -> Result<Signer, Refusal> {
         let mut refusal = Refusal::UnknownKey { key: issuer(signature) };
-        for certificate in &self.0 {
-            let primary = Component::primary(certificate);
-            let subkeys = certificate.public_subkeys.iter().map(|subkey| Component::subkey(certificate, subkey));
-            for component in std::iter::once(primary).chain(subkeys) {
+        for (owner, certificate) in &self.0 {
+            let subkeys = certificate.public_subkeys.iter().map(Some);
+            for subkey in std::iter::once(None).chain(subkeys) {
+                let component = Component { owner: owner.as_deref(), certificate, subkey };
                 if !component.issued(signature) {
                     continue;
                 }
@@ -85,19 +90,12 @@ fn issuer(signature: &Signature) -> String {
 
 /// The primary key of a certificate, or one of its subkeys.
 struct Component<'a> {
+    owner: Option<&'a str>,
     certificate: &'a SignedPublicKey,
     subkey: Option<&'a SignedPublicSubKey>,
 }
 
 impl<'a> Component<'a> {
-    fn primary(certificate: &'a SignedPublicKey) -> Self {
-        Self { certificate, subkey: None }
-    }
-
-    fn subkey(certificate: &'a SignedPublicKey, subkey: &'a SignedPublicSubKey) -> Self {
-        Self { certificate, subkey: Some(subkey) }
-    }
-
     fn details(&self) -> &dyn KeyDetails {
         match self.subkey {
             Some(subkey) => &subkey.key,
@@ -106,8 +104,15 @@ impl<'a> Component<'a> {
     }
 
     fn signer(&self) -> Signer {
-        let name = self.certificate.details.users.first().and_then(|user| user.id.as_str().map(str::to_owned));
-        Signer { key: format!("{:X}", self.details().fingerprint()), name }
+        let user = self.certificate.details.users.first().and_then(|user| user.id.as_str().map(str::to_owned));
+        let primary = format!("{:X}", self.certificate.primary_key.fingerprint());
+        Signer {
+            key: format!("{:X}", self.details().fingerprint()),
+            name: self.owner.map(str::to_owned).or(user),
+            owner: self.owner.map_or_else(|| primary.clone(), str::to_owned),
+            group: None,
+            issuer: Some(primary),
+        }
     }
 
     /// Whether a signature names this key as its issuer.
@@ -241,11 +246,17 @@ impl<'a> Component<'a> {
     }
 }
 
-/// The newest of some signatures that was made by `at`.
+/// The newest of some signatures over keys that was made by `at`. One that has expired since is as if it were not there
+/// (RFC 9580, section 5.2.3.18), and so is one over an MD5 digest, as for gpg. SHA-1 counts there, as for gpg: what it
+/// covers was written by the key's own owner.
 fn newest<'a>(signatures: impl Iterator<Item = &'a Signature>, at: At) -> Option<&'a Signature> {
-    signatures
-        .filter(|signature| signature.created().is_some_and(|created| moment(created) <= at.now))
-        .max_by_key(|signature| signature.created())
+    let counts = |signature: &&Signature| {
+        let Some(created) = signature.created().map(moment).filter(|created| *created <= at.now) else { return false };
+        let lasts = signature.signature_expiration_time().map_or(0, |time| i64::from(time.as_secs()));
+        let expired = lasts > 0 && at.now.as_second() >= created.as_second() + lasts;
+        !expired && signature.hash_alg() != Some(HashAlgorithm::Md5)
+    };
+    signatures.filter(counts).max_by_key(|signature| signature.created())
 }
 
 fn moment(time: pgp::types::Timestamp) -> Timestamp {
@@ -291,7 +302,7 @@ mod tests {
     fn judge(key: &SignedPublicKey, signature: &str) -> Result<Signer, Refusal> {
         let armored = key.to_armored_string(ArmorOptions::default()).unwrap();
         let mut ring = KeyRing::default();
-        ring.add(&armored).unwrap();
+        ring.add(&armored, None).unwrap();
         let now = Timestamp::now() + jiff::SignedDuration::from_secs(5);
         ring.verify(PAYLOAD, signature, At { now, signed: now })
     }
@@ -342,7 +353,7 @@ mod tests {
         let secret = key(true, true);
         let good = sign(&secret.primary_key, HashAlgorithm::Sha512);
         let mut ring = KeyRing::default();
-        ring.add(&secret.to_public_key().to_armored_string(ArmorOptions::default()).unwrap()).unwrap();
+        ring.add(&secret.to_public_key().to_armored_string(ArmorOptions::default()).unwrap(), None).unwrap();
         let now = Timestamp::now() + jiff::SignedDuration::from_secs(5);
         let at = At { now, signed: now };
         assert!(matches!(ring.verify(b"tree 2\n", &good, at), Err(Refusal::BadSignature { .. })));

@@ -1,5 +1,6 @@
 //! The keys that a `verify` Secret holds, and the question asked of them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::Timestamp;
@@ -14,6 +15,8 @@ use crate::{pgp, ssh};
 pub struct Signers {
     pgp: pgp::KeyRing,
     ssh: Vec<ssh::Allowed>,
+    /// Fingerprints of keys that are believed no more, whoever lists them.
+    revoked: BTreeSet<String>,
 }
 
 /// The two times that validity is judged by.
@@ -32,6 +35,8 @@ pub enum Purpose {
     Git,
     /// Leave for a step back.
     Permit,
+    /// A version of the trust file.
+    Trust,
 }
 
 impl Purpose {
@@ -39,6 +44,7 @@ impl Purpose {
         match self {
             Self::Git => "git",
             Self::Permit => "wickie-permit",
+            Self::Trust => "wickie-trust",
         }
     }
 }
@@ -50,6 +56,20 @@ pub struct Signer {
     pub key: String,
     /// What the key's owner is called there: principals, a comment, a user id. Words, not proof.
     pub name: Option<String>,
+    /// Whom the signature counts for, where several are asked for: the name that the keys are listed under, or their
+    /// principals, or the primary key. `GROUP/PRINCIPAL` for a certificate of a listed authority.
+    pub owner: String,
+    /// The name that the certificate's authority is listed under.
+    pub group: Option<String>,
+    /// The fingerprint of the key that vouches for this one: a certificate's authority, a subkey's primary key.
+    pub issuer: Option<String>,
+}
+
+impl Signer {
+    /// Whether a list of names means this signer: its owner, or the authority that vouches for it.
+    pub fn is_one_of(&self, names: &[String]) -> bool {
+        names.iter().any(|name| *name == self.owner || Some(name) == self.group.as_ref())
+    }
 }
 
 impl fmt::Display for Signer {
@@ -85,6 +105,8 @@ pub enum Refusal {
     NamespaceNotAllowed { signer: Signer, expected: &'static str },
     #[error("is signed by {signer}, a key without the right to sign data")]
     NotForSigning { signer: Signer },
+    #[error("is signed by {signer} with a certificate that {detail}")]
+    Certificate { signer: Signer, detail: String },
     #[error("is signed by {signer} with {what}, which is too weak to be believed")]
     Weak { signer: Signer, what: String },
 }
@@ -107,18 +129,47 @@ impl Signers {
     pub fn parse<'a>(keys: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Result<Self, SignersError> {
         let mut signers = Self::default();
         for (name, bytes) in keys {
-            let failed = |detail: String| SignersError { name: name.to_owned(), detail };
-            if bytes.len() > LONGEST {
-                return Err(failed(format!("it is longer than {LONGEST} bytes")));
-            }
-            let text = std::str::from_utf8(bytes).map_err(|_| failed("it is not text".to_owned()))?;
-            if text.contains(pgp::ARMOR) {
-                signers.pgp.add(text).map_err(failed)?;
-            } else {
-                signers.ssh.extend(ssh::parse(text).map_err(failed)?);
+            signers.add(None, bytes).map_err(|detail| SignersError { name: name.to_owned(), detail })?;
+        }
+        Ok(signers)
+    }
+
+    /// Reads keys that are listed under their owners' names. A key that two of them list is an error: its signature would
+    /// count for either.
+    pub fn named<'a>(owners: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Result<Self, SignersError> {
+        let mut signers = Self::default();
+        let mut listed = BTreeMap::new();
+        for (owner, bytes) in owners {
+            let failed = |detail: String| SignersError { name: owner.to_owned(), detail };
+            for key in signers.add(Some(owner), bytes).map_err(failed)? {
+                match listed.insert(key.clone(), owner) {
+                    Some(other) if other != owner => return Err(failed(format!("the key {key} is {other:?}'s too"))),
+                    _ => {}
+                }
             }
         }
         Ok(signers)
+    }
+
+    /// Adds keys; the fingerprints of all of them.
+    fn add(&mut self, owner: Option<&str>, bytes: &[u8]) -> Result<Vec<String>, String> {
+        if bytes.len() > LONGEST {
+            return Err(format!("it is longer than {LONGEST} bytes"));
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| "it is not text".to_owned())?;
+        if text.contains(pgp::ARMOR) {
+            return self.pgp.add(text, owner);
+        }
+        let lines = ssh::parse(text, owner)?;
+        let keys = lines.iter().map(|line| line.fingerprint().to_owned()).collect();
+        self.ssh.extend(lines);
+        Ok(keys)
+    }
+
+    /// The same signers without those keys: neither they nor what they vouch for is believed.
+    pub fn without<'a>(mut self, revoked: impl IntoIterator<Item = &'a String>) -> Self {
+        self.revoked.extend(revoked.into_iter().cloned());
+        self
     }
 
     /// Whether there is nobody to believe.
@@ -139,7 +190,22 @@ impl Signers {
         signature: Option<&[u8]>,
         at: At,
     ) -> Result<Signer, Refusal> {
-        let signature = signature.ok_or(Refusal::Unsigned)?;
+        let revoked = |key: &String| self.revoked.contains(key);
+        let signer = match self.fits(purpose, payload, signature.ok_or(Refusal::Unsigned)?, at) {
+            // A revoked key is mostly not listed any more; that it was revoked says more.
+            Err(Refusal::UnknownKey { key }) if revoked(&key) => {
+                let signer = Signer { owner: key.clone(), key, name: None, group: None, issuer: None };
+                return Err(Refusal::Revoked { signer });
+            }
+            found => found?,
+        };
+        match revoked(&signer.key) || signer.issuer.as_ref().is_some_and(revoked) {
+            true => Err(Refusal::Revoked { signer }),
+            false => Ok(signer),
+        }
+    }
+
+    fn fits(&self, purpose: Purpose, payload: &[u8], signature: &[u8], at: At) -> Result<Signer, Refusal> {
         let text = std::str::from_utf8(signature)
             .map_err(|_| Refusal::Malformed { detail: "it is not text".to_owned() })?
             .trim_start();
