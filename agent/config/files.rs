@@ -134,7 +134,9 @@ impl Files {
                 self.config_maps.insert(ResourceName::new(namespace(), name()?), data);
             }
             (node::API_VERSION, node::KIND) => {
-                self.node = NodeConfig::from_document(document).map_err(|error| error.to_string())?;
+                let read = NodeConfig::from_document(document).map_err(|error| error.to_string());
+                self.node = read.clone().unwrap_or_else(NodeConfig::unreadable);
+                read?;
             }
             _ => {
                 return Err(format!(
@@ -176,5 +178,11 @@ mod tests {
         fs::write(&file, "apiVersion: wickie.dev/v1\nkind: NodeConfig\nspec: {require-verfied: true}\n").unwrap();
         let files = read(&[file]);
         assert!(files.problems[0].why.contains("require-verfied"), "{:?}", files.problems);
+        assert!(files.node.unreadable.is_some());
+        // One that was read before goes on to hold.
+        let strict = NodeConfig { require_verified: true, ..NodeConfig::default() };
+        let mut node = files.node.clone();
+        node.stays_as_strict_as(strict.clone());
+        assert_eq!(node, strict);
     }
 }

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
 use wickie_model::{Oid, ResourceName};
 
+use super::SigningPolicy;
 use super::git_access::{ClientCertificate, GitHubApp, Proxy};
 use super::secret::Secret;
 use super::version_range::VersionRange;
@@ -34,6 +36,8 @@ pub struct GitSource {
     pub local_roots: Option<Vec<PathBuf>>,
     /// Whose signatures are believed; `None` takes what comes, as Flux does.
     pub verify: Option<Verify>,
+    /// What the node's owner asks for beyond that.
+    pub policy: Option<Arc<SigningPolicy>>,
     /// Permits for steps back that lie on the node; those in the repository are found there.
     pub permits: Vec<String>,
     /// Patterns in `.gitignore` form of what is not part of the snapshot, after Flux's own and `.sourceignore`.
@@ -56,6 +60,11 @@ pub struct GitSource {
 }
 
 impl GitSource {
+    /// Whether anybody must have signed what is taken from it.
+    pub fn is_verified(&self) -> bool {
+        self.verify.is_some() || self.policy.is_some()
+    }
+
     /// What the floor belongs to: the URL and the reference as they are written. A change of either is an order.
     pub fn track(&self) -> String {
         format!("{} {}", self.url, self.reference)

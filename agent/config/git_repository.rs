@@ -51,6 +51,12 @@ impl GitRepository {
         }
         let url = GitUrl::parse(&spec.url).map_err(|error| Invalid::field("spec.url", error))?;
         let local_roots = local_roots(declared, &url, node)?;
+        if let Some(why) = &node.unreadable {
+            let why = format!(
+                "cannot be followed: the node's configuration cannot be read, so what it asks for is not known ({why})"
+            );
+            return Err(Invalid::field("spec", why));
+        }
         let name = declared.resource.name.clone();
         let find = |field: &str, reference: &flux::LocalReference| {
             secrets.get(&Named::secret(&name.namespace, &reference.name)).ok_or_else(|| Invalid::Missing {
@@ -73,7 +79,14 @@ impl GitRepository {
         }
         let proxy =
             spec.proxy_secret_ref.as_ref().map(|reference| find("spec.proxySecretRef", reference)).transpose()?;
+        let policy = node.verification.of(&name, &url.to_string());
+        let signers_known = policy.as_ref().is_some_and(|policy| !policy.signers.is_empty());
         let verify = match &spec.verify {
+            None if signers_known => None,
+            None if policy.is_some() => {
+                let why = "is missing, and the node's verification policy lists no signers; name the Secret with the signers' public keys";
+                return Err(Invalid::field("spec.verify", why));
+            }
             None if node.require_verified => {
                 let why = "is missing, and this node takes signed commits alone (require-verified: true); name the Secret with the signers' public keys";
                 return Err(Invalid::field("spec.verify", why));
@@ -98,6 +111,7 @@ impl GitRepository {
             local_roots,
             url,
             verify,
+            policy,
             permits: Vec::new(),
             ignore: spec.ignore,
             paths: None,

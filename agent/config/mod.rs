@@ -23,6 +23,7 @@ mod node;
 pub mod notification;
 pub mod secret;
 mod secrets;
+mod verification;
 pub mod version_range;
 
 pub use crds::crds;
@@ -33,6 +34,7 @@ pub use git_repository::GitRepository;
 pub use kustomization::{Decryption, HealthCheck, Kustomization, SubstituteFrom};
 pub use node::NodeConfig;
 pub use secrets::{Named, SecretData, Secrets, ValuesKind, ValuesName};
+pub use verification::{SigningPolicy, Verification};
 
 /// The Secrets that a declared object names.
 pub fn secrets_named(declared: &Declared) -> Vec<Named> {

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Invalid;
+use super::{Invalid, Verification};
 
 /// The document `apiVersion: wickie.dev/v1, kind: NodeConfig` in the configuration folder.
 pub(super) const API_VERSION: &str = "wickie.dev/v1";
@@ -28,6 +28,11 @@ pub struct NodeConfig {
     /// Folders of this node whose Git repositories an object in the cluster may name by `file://`. None by default: who
     /// may write such an object must not read the node's disk. An object that stands in a file may name any.
     pub local_repositories: Vec<PathBuf>,
+    /// Whose signatures are believed over which sources, whatever the sources themselves say.
+    pub verification: Verification,
+    /// Why the configuration cannot be read, if it cannot: what it asks for is then not known, and no source is followed.
+    #[serde(skip)]
+    pub unreadable: Option<String>,
 }
 
 impl Default for NodeConfig {
@@ -38,11 +43,30 @@ impl Default for NodeConfig {
             cross_namespace_references: true,
             strict_substitutions: true,
             local_repositories: Vec::new(),
+            verification: Verification::default(),
+            unreadable: None,
         }
     }
 }
 
 impl NodeConfig {
+    /// A configuration of which it is not known what it asks for.
+    pub(super) fn unreadable(why: String) -> Self {
+        Self { unreadable: Some(why), ..Self::default() }
+    }
+
+    /// Keeps what was asked for before, where this was read from files that are broken in part.
+    pub(crate) fn stays_as_strict_as(&mut self, before: Self) {
+        if self.unreadable.is_some() && before != Self::default() {
+            *self = before;
+            return;
+        }
+        self.require_verified |= before.require_verified;
+        if self.verification.is_empty() {
+            self.verification = before.verification;
+        }
+    }
+
     /// Reads a document of this kind.
     pub(super) fn from_document(document: &Value) -> Result<Self, Invalid> {
         let spec = document.get("spec").unwrap_or(&Value::Null);

@@ -89,13 +89,13 @@ impl Drive {
         }
         let node_changed = read.node != self.node;
         let mut before = std::mem::replace(&mut self.files, read);
-        self.node = self.files.node.clone();
+        let node_before = std::mem::replace(&mut self.node, self.files.node.clone());
         if !self.files.problems.is_empty() {
             // An object in a file that cannot be read now has not gone; nor has the node's policy become looser.
             for (resource, declared) in std::mem::take(&mut before.declared) {
                 self.files.declared.entry(resource).or_insert(declared);
             }
-            self.node.require_verified |= before.node.require_verified;
+            self.node.stays_as_strict_as(node_before);
         }
         self.shared.announcer.borrow_mut().cluster_name = self.node.cluster.clone();
         self.merge_declared(node_changed);

@@ -390,7 +390,7 @@ impl Drive {
         let Some(state) = self.sources.get_mut(name) else { return };
         let changed = state.revision.as_ref() != Some(revision);
         state.revision = Some(revision.clone());
-        let verified = state.spec.as_ref().is_some_and(|spec| spec.source.verify.is_some());
+        let verified = state.spec.as_ref().is_some_and(|spec| spec.source.is_verified());
         let resource = resource(name);
         let requested = self.declared.get(&resource).and_then(|declared| declared.requested_at().map(str::to_owned));
         let observed = self.declared.get(&resource).map(observed).unwrap_or_default();

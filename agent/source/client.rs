@@ -151,6 +151,7 @@ mod tests {
             proxy: None,
             local_roots: None,
             verify: None,
+            policy: None,
             permits: Vec::new(),
             ignore: None,
             paths: None,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use wickie_model::{Oid, ResourceName, reason};
-use wickie_trust::{Refusal, Signer, SignersError, WentBack};
+use wickie_trust::{Refusal, Signer, SignersError, TrustError, WentBack};
 
 use super::object::ObjectError;
 use super::transport::TransportError;
@@ -30,6 +30,24 @@ pub enum SourceError {
         "signature verification failed: the tag {offered:?} on commit {commit} holds a tag object named {named:?}, which {signer} signed for that name and not for this one"
     )]
     OtherTag { offered: String, commit: Oid, named: String, signer: Signer },
+    #[error(
+        "signature verification failed: the commit {commit} is signed by {have} of the {need} signers that the policy {policy:?} of this node asks for{detail}; sign it again in a note under refs/notes/wickie/signatures"
+    )]
+    TooFewSigners { commit: Oid, have: usize, need: u32, policy: String, detail: String },
+    #[error(
+        "signature verification failed: the commit {commit} changes {path:?}, which by the policy {policy:?} of this node takes {need} of the signers [{signers}]{detail}; let one of them sign the commit in a note, or revert it"
+    )]
+    PathRefused { commit: Oid, path: String, need: u32, signers: String, policy: String, detail: String },
+    #[error(
+        "signature verification failed: the commit {commit}, which came since the last accepted one, is not signed by anybody whom the policy {policy:?} of this node believes{detail}; let a signer sign it in a note"
+    )]
+    HistoryRefused { commit: Oid, policy: String, detail: String },
+    #[error(
+        "signature verification failed: {object} is not here, without which the commits since the last accepted one cannot be judged; {host} must be able to give it"
+    )]
+    Unproven { object: String, host: String },
+    #[error("signature verification failed: {0}")]
+    Trust(Box<TrustError>),
     #[error(
         "cannot verify a tag's signature where spec.ref names no tag; name a tag or semver, or set verify.mode to HEAD"
     )]
@@ -94,7 +112,13 @@ impl SourceError {
             Self::Submodule { source, .. } => source.class(),
             // It goes when the other source, or the folder in it, comes.
             Self::Include { .. } | Self::NoSparse { .. } => Class::Transient,
-            Self::Refused { .. } | Self::OtherTag { .. } => Class::RefusedSignature,
+            Self::Refused { .. }
+            | Self::OtherTag { .. }
+            | Self::TooFewSigners { .. }
+            | Self::PathRefused { .. }
+            | Self::HistoryRefused { .. }
+            | Self::Unproven { .. }
+            | Self::Trust(_) => Class::RefusedSignature,
             Self::WentBack { .. } => Class::WentBack,
             Self::VerifyWithoutTag | Self::Signers(_) | Self::NoSigners | Self::Transport(_) => Class::InvalidSpec,
             Self::Store(_) => Class::Store,
@@ -105,7 +129,13 @@ impl SourceError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Exchange { source, .. } if is_about_identity(source) => reason::AUTHENTICATION_FAILED,
-            Self::Refused { .. } | Self::OtherTag { .. } => reason::INVALID_COMMIT_SIGNATURE,
+            Self::Refused { .. }
+            | Self::OtherTag { .. }
+            | Self::TooFewSigners { .. }
+            | Self::PathRefused { .. }
+            | Self::HistoryRefused { .. }
+            | Self::Unproven { .. }
+            | Self::Trust(_) => reason::INVALID_COMMIT_SIGNATURE,
             Self::VerifyWithoutTag => "InvalidVerificationMode",
             Self::Signers(_) | Self::NoSigners => reason::VERIFICATION_ERROR,
             Self::Transport(_) => reason::AUTHENTICATION_FAILED,

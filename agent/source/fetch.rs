@@ -53,6 +53,39 @@ impl Fetch<'_> {
         }
     }
 
+    /// Fetches single trees and blobs, without what lies beneath.
+    pub(crate) async fn single(&mut self, oids: &[Oid]) -> Result<(), Fault> {
+        let server = self.session.capabilities().await?;
+        if let Some(first) = oids.first().filter(|_| !server.any_object) {
+            return Err(WireError::NotSent(*first).into());
+        }
+        for wants in oids.chunks(WANTS) {
+            let filter = server.filter.then_some(Filter::NoTrees);
+            self.receive(&FetchRequest { wants: wants.to_vec(), filter, ..Default::default() }).await?;
+        }
+        Ok(())
+    }
+
+    /// Fetches single commits, without their history; with their files only from a server that cannot leave those out or
+    /// gives nothing by its id later.
+    pub(crate) async fn single_commits(&mut self, oids: &[Oid]) -> Result<(), Fault> {
+        let server = self.session.capabilities().await?;
+        for wants in oids.chunks(WANTS) {
+            let filter = (server.filter && server.any_object).then_some(Filter::NoTrees);
+            let depth = server.shallow.then_some(1);
+            self.receive(&FetchRequest { wants: wants.to_vec(), filter, depth, ..Default::default() }).await?;
+        }
+        Ok(())
+    }
+
+    /// Fetches the commits that `from` reaches and those in `to` do not.
+    pub(crate) async fn chain(&mut self, from: Oid, to: &[Oid]) -> Result<(), Fault> {
+        let server = self.session.capabilities().await?;
+        let filter = server.filter.then_some(Filter::NoTrees);
+        let haves = to.iter().take(WANTS).copied().collect();
+        self.receive(&FetchRequest { wants: vec![from], haves, filter, ..Default::default() }).await
+    }
+
     /// Fetches single objects that are not here.
     pub(crate) async fn objects(&mut self, oids: &[Oid]) -> Result<(), Fault> {
         let here = self.repository.store.object_sizes(oids.to_vec()).await?;

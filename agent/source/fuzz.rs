@@ -4,7 +4,9 @@
 //! They must return, whatever the bytes are: no panic, no endless loop, no memory beyond the limits.
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use wickie_model::Oid;
+use wickie_trust::TrustFile;
 
 use super::body::Body;
 use super::object::{Commit, Tag};
@@ -85,9 +87,22 @@ pub fn commit(bytes: &[u8]) {
     }
 }
 
+/// A trust file, and armored signatures over it: the first two bytes say where it ends.
+pub fn trust_file(bytes: &[u8]) {
+    let Some((cut, bytes)) = bytes.split_at_checked(2) else { return };
+    let cut = usize::from(u16::from_le_bytes([cut[0], cut[1]])).min(bytes.len());
+    let (document, signatures) = bytes.split_at(cut);
+    if let Ok(file) = TrustFile::parse(document) {
+        assert!(file.version > 0 && file.threshold > 0 && !file.signers().is_empty());
+        assert!(file.next(document, &String::from_utf8_lossy(signatures), Timestamp::UNIX_EPOCH).is_err());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB9GAJ4NPFtuxnnPSR2jUZA3xZsdq+nZ8WmWpHFkBQpX";
 
     /// Changes, cuts and doubles a few bytes, the same ones in every run.
     fn mutations(seed: &[u8], rounds: usize, parse: fn(&[u8])) {
@@ -134,6 +149,12 @@ mod tests {
         mutations(&entries.concat(), 20_000, tree);
         mutations(&pack_of(b"hello world"), 20_000, pack);
         mutations(&[5, b'a', b'b', b'c', b'd', b'e', 5, 8, 0x90, 4, 2, b'x', b'y', 0x91, 3, 2], 20_000, delta);
+        let document = format!(
+            "apiVersion: wickie.dev/v1\nkind: Trust\nversion: 1\nexpires: 2099-01-01T00:00:00Z\nthreshold: 1\nsigners:\n  ada: {KEY}\nrevoked: [x]\n"
+        );
+        let signature = "-----BEGIN SSH SIGNATURE-----\nU1NIU0lHAAAAAQ==\n-----END SSH SIGNATURE-----\n";
+        let cut = u16::try_from(document.len()).unwrap().to_le_bytes();
+        mutations(&[&cut, document.as_bytes(), signature.as_bytes()].concat(), 5_000, trust_file);
         let lines =
             format!("\x07000eversion 2\n000afetch\n0000003d{oid} refs/heads/main\n0000000dpackfile\n0006\x01x0000");
         mutations(lines.as_bytes(), 3_000, pktline);

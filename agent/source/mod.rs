@@ -75,7 +75,7 @@ use reference::Offer;
 use repository::Repository;
 use scope::Scope;
 use snapshot::content_error;
-use verify::Head;
+use verify::{Case, Head, Judged, Missing, Notes, Stop, Trust};
 
 use crate::config::git::{GitSource, Limits};
 use crate::store::{Extent, NewSnapshot, SnapshotRow, Store};
@@ -191,10 +191,12 @@ impl Git {
             return Ok(None);
         }
         let newest = self.repository.store.snapshots(&source.name, 1).await?;
-        let Some(SnapshotRow { snapshot, .. }) = newest.into_iter().next() else { return Ok(None) };
+        let Some(SnapshotRow { snapshot, id }) = newest.into_iter().next() else { return Ok(None) };
         let offer = accepted_offer(source, &snapshot, row.floor.as_ref());
-        let head = self.believe(source, &offer, snapshot.accepted_at).await?;
-        Ok(head.map(|head| (head, snapshot)))
+        let case = self.accepted_case(source, id, snapshot.accepted_at).await?;
+        let Some(judged) = self.believe(source, &offer, &case).await? else { return Ok(None) };
+        let Judged { head, .. } = judged.map_err(|missing| unproven(source, &missing))?;
+        Ok(Some((head, snapshot)))
     }
 
     /// Whether all is here that was accepted of a commit.
@@ -219,13 +221,42 @@ impl Git {
         complete.get(&source.name) == Some(&commit)
     }
 
-    /// Reads the commit (and the tag) of an offer from the store and checks its signatures; `None` if it is not there.
+    /// What an accepted snapshot is judged by: what it was accepted by then, as far as the node's policy still asks the
+    /// same. What was accepted under other rules of history is judged by its newest commit.
+    async fn accepted_case(&self, source: &GitSource, row: i64, adopted: Timestamp) -> Result<Case, SourceError> {
+        let mut case = Case { adopted, since: None, notes: Notes::None, trust: Trust::default() };
+        let Some(policy) = &source.policy else { return Ok(case) };
+        let evidence = self.repository.store.evidence(row).await?;
+        case.notes = Notes::Kept(evidence.notes);
+        case.since = evidence.since.filter(|_| evidence.rules == Some(policy.rules()));
+        if policy.trust_file {
+            let span = evidence.trust.filter(|span| span.domain == policy.name);
+            case.trust = self.trust(source, span.map(|span| (span.from, span.upto))).await?;
+            case.trust.grows = false;
+        }
+        Ok(case)
+    }
+
+    /// The trusted versions of a source's trust file: those of a span, or the newest.
+    async fn trust(&self, source: &GitSource, span: Option<(u64, u64)>) -> Result<Trust, SourceError> {
+        let Some(policy) = source.policy.as_ref().filter(|policy| policy.trust_file) else {
+            return Ok(Trust::default());
+        };
+        let mut documents = self.repository.store.trusted(&policy.name).await?;
+        let newest = documents.last_key_value().map_or(0, |(version, _)| *version);
+        let (from, upto) = span.unwrap_or((newest, newest));
+        documents.retain(|version, _| (from..=upto).contains(version));
+        Ok(Trust { from, documents, grows: span.is_none() })
+    }
+
+    /// Reads the commit (and the tag) of an offer from the store and judges it; `None` if it is not there, and what else is
+    /// missing for a judgement.
     async fn believe(
         &self,
         source: &GitSource,
         offer: &Offer,
-        adopted: Timestamp,
-    ) -> Result<Option<Verified<Head>>, SourceError> {
+        case: &Case,
+    ) -> Result<Option<Result<Judged, Missing>>, SourceError> {
         let failed = |fault| content_error(&offer.revision, fault);
         let Some(commit) = self.repository.commit(offer.commit()).await.map_err(failed)? else { return Ok(None) };
         let tag = match offer.tag() {
@@ -240,7 +271,11 @@ impl Git {
             }
             None => None,
         };
-        verify::head(source, offer, &commit, tag.as_ref(), adopted).map(Some)
+        match verify::judge(&self.repository, source, offer, (&commit, tag.as_ref()), case).await {
+            Ok(judged) => Ok(Some(Ok(judged))),
+            Err(Stop::Missing(missing)) => Ok(Some(Err(missing))),
+            Err(Stop::Refused(error)) => Err(*error),
+        }
     }
 
     async fn snapshot(
@@ -261,9 +296,22 @@ impl Git {
         let Ok(_alone) = self.fetching.try_write() else { return Ok(0) };
         let store = &self.repository.store;
         let keep = self.repository.reachable(store.roots().await?, &Limits::default()).await;
-        let keep = keep.map_err(|fault| content_error(&Revision::new(None, Oid::from_bytes([0; 20])), fault))?;
+        let mut keep = keep.map_err(|fault| content_error(&Revision::new(None, Oid::from_bytes([0; 20])), fault))?;
+        keep.extend(store.evidence_objects().await?);
         Ok(store.collect_objects(keep).await?)
     }
+}
+
+/// What is said where a judgement lacks something that cannot be had.
+fn unproven(source: &GitSource, missing: &Missing) -> SourceError {
+    let object = match missing {
+        Missing::Objects(oids) => oids.first().map(|oid| format!("the object {oid}")),
+        Missing::Commits(oids) | Missing::Parents { parents: oids, .. } => {
+            oids.first().map(|oid| format!("the commit {oid}"))
+        }
+        Missing::Notes => Some(format!("the reference {}", verify::NOTES)),
+    };
+    SourceError::Unproven { object: object.unwrap_or_default(), host: source.url.host().to_owned() }
 }
 
 /// What was accepted, in the form in which it was offered then.

@@ -15,7 +15,7 @@ use wickie_trust::{PermitError, SignedPermit, Signer, Signers};
 
 use super::error::{Fault, SourceError};
 use super::fetch::Fetch;
-use super::verify;
+use super::verify::{self, Trust};
 use super::wire::said;
 use crate::config::git::GitSource;
 
@@ -42,9 +42,16 @@ pub(crate) enum Leave {
 }
 
 /// Asks whether `step` is permitted. A source without signers can have no permits.
-pub(crate) async fn ask(source: &GitSource, fetch: &mut Fetch<'_>, step: StepBack) -> Result<Leave, SourceError> {
-    let Some(verify) = &source.verify else { return Ok(Leave::None(String::new())) };
-    let signers = verify::signers(verify)?;
+pub(crate) async fn ask(
+    source: &GitSource,
+    trust: &Trust,
+    fetch: &mut Fetch<'_>,
+    step: StepBack,
+) -> Result<Leave, SourceError> {
+    if !source.is_verified() {
+        return Ok(Leave::None(String::new()));
+    }
+    let signers = verify::believed_signers(source, trust)?;
     let mut texts = source.permits.clone();
     // A repository whose permits cannot be had is one without: what is refused stays refused.
     texts.extend(in_repository(fetch).await.unwrap_or_default());

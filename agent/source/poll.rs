@@ -16,12 +16,16 @@ use super::repository::Descent;
 use super::scope;
 use super::session::Session;
 use super::snapshot::{Snapshot, content_error};
-use super::verify::{Head, Verified};
+use super::verify::{Case, Judged, Missing, NOTES, Notes, Verified};
 use super::widen::{Further, wanted};
 use super::wire::WireError;
-use super::{Asked, Git, PollOutcome};
+use super::{Asked, Git, PollOutcome, unproven};
 use crate::config::git::GitSource;
 use crate::store::{Extent, NewSnapshot, SourceRow};
+
+/// Requests for what a judgement takes, before a server that keeps leaving things out is given up. A level of folders
+/// takes one.
+const MOST_ROUNDS: u32 = 200;
 
 impl Git {
     /// Asks, judges, fetches, accepts; without a time limit.
@@ -72,9 +76,9 @@ impl Git {
                 Step::Forward
             }
         };
-        let head = self.adopt(source, &offer, &step, &mut fetch, now).await?;
-        let extent = self.fetch_extent(source, &head, further, &mut fetch, meter).await?;
-        self.accept(source, &offer, head, extent, meter, now).await.map(PollOutcome::New)
+        let judged = self.adopt(source, &offer, &step, &mut fetch, now).await?;
+        let extent = self.fetch_extent(source, &judged.head, further, &mut fetch, meter).await?;
+        self.accept(source, &offer, judged, extent, meter, now).await.map(PollOutcome::New)
     }
 
     /// Whether an offer is the last accepted snapshot, believed still and complete.
@@ -87,7 +91,8 @@ impl Git {
             return Ok(false);
         }
         if self.is_complete(source, offer.commit()) {
-            return Ok(matches!(self.believe(source, offer, held.snapshot.accepted_at).await, Ok(Some(_))));
+            let case = self.accepted_case(source, held.id, held.snapshot.accepted_at).await?;
+            return Ok(matches!(self.believe(source, offer, &case).await, Ok(Some(Ok(_)))));
         }
         Ok(matches!(self.load(source).await, Ok(Some(_))))
     }
@@ -100,7 +105,7 @@ impl Git {
         step: &Step,
         fetch: &mut Fetch<'_>,
         now: Timestamp,
-    ) -> Result<Verified<Head>, SourceError> {
+    ) -> Result<Judged, SourceError> {
         let floor = match step {
             Step::IfDescends(floor) => Some(*floor),
             _ => None,
@@ -113,13 +118,90 @@ impl Git {
             fetch.commits(offer, floor).await.map_err(failed)?;
             self.asked().insert(source.name.clone(), asked);
         }
-        let Some(head) = self.believe(source, offer, now).await? else {
-            return Err(failed(WireError::NotSent(offer.commit()).into()));
-        };
+        let judged = self.judged(source, offer, fetch, now).await?;
         if let Some(from) = floor {
             self.check_descent(source, offer, from, fetch, now).await?;
         }
-        Ok(head)
+        Ok(judged)
+    }
+
+    /// Judges an offer whose commits are here, and fetches what that takes beyond them.
+    async fn judged(
+        &self,
+        source: &GitSource,
+        offer: &Offer,
+        fetch: &mut Fetch<'_>,
+        now: Timestamp,
+    ) -> Result<Judged, SourceError> {
+        let failed = |fault| exchange_error(source, &offer.revision, "fetch what history is judged by", fault);
+        let since = self.accepted_before(source, offer).await?;
+        let trust = self.trust(source, None).await?;
+        let mut case = Case { adopted: now, since, notes: Notes::Unasked, trust };
+        let (mut asked_for, mut asked_alone) = (Vec::new(), false);
+        let not_sent = || {
+            let missing = WireError::NotSent(offer.commit()).into();
+            exchange_error(source, &offer.revision, "fetch commits", missing)
+        };
+        for _ in 0..MOST_ROUNDS {
+            let missing = match self.believe(source, offer, &case).await? {
+                Some(Ok(judged)) => return Ok(judged),
+                Some(Err(missing)) => missing,
+                None if asked_alone => return Err(not_sent()),
+                // Behind the floor, a commit is not among those that are new: it is asked for by itself.
+                None => {
+                    asked_alone = true;
+                    let commit = offer.tag().unwrap_or(offer.commit());
+                    fetch.single_commits(&[commit]).await.map_err(|_| not_sent())?;
+                    continue;
+                }
+            };
+            // Parents that are not here may be new commits, or lie behind what was accepted: they are asked for as one,
+            // and then as the other. Anything else that was asked for and did not come will not come.
+            let times = asked_for.iter().filter(|asked| **asked == missing).count();
+            let fetched = match &missing {
+                Missing::Notes => {
+                    let refs =
+                        fetch.session.ls_refs(&[NOTES.to_owned()]).await.map_err(|error| failed(error.into()))?;
+                    let found = refs.into_iter().find(|found| found.name == NOTES);
+                    case.notes = found.map_or(Notes::None, |found| Notes::Under(found.oid));
+                    continue;
+                }
+                Missing::Parents { since, .. } if times == 0 => fetch.commits(offer, Some(*since)).await,
+                Missing::Parents { since, parents } if times == 1 => fetch.chain(*since, parents).await,
+                Missing::Objects(oids) if times == 0 => fetch.single(oids).await,
+                Missing::Commits(oids) if times == 0 => fetch.single_commits(oids).await,
+                missing => return Err(unproven(source, missing)),
+            };
+            match fetched {
+                Ok(()) => {}
+                // The server has not got it, or does not give it by its id: what cannot be judged is refused.
+                Err(Fault::Wire(WireError::NotSent(_) | WireError::Remote(_))) => {
+                    return Err(unproven(source, &missing));
+                }
+                Err(fault) => return Err(failed(fault)),
+            }
+            asked_for.push(missing);
+        }
+        let limit = u64::from(MOST_ROUNDS);
+        Err(failed(WireError::TooMuch { what: "requests for what history is judged by", limit }.into()))
+    }
+
+    /// The commit since which the history of an offer is to be judged, if the node's policy asks for that.
+    async fn accepted_before(&self, source: &GitSource, offer: &Offer) -> Result<Option<Oid>, SourceError> {
+        let Some(policy) = source.policy.as_ref().filter(|policy| policy.judges_history()) else { return Ok(None) };
+        let store = &self.repository.store;
+        let floor = store.source(&source.name).await?.floor.filter(|floor| floor.track == source.track());
+        let Some(floor) = floor else { return Ok(None) };
+        if floor.commit != offer.commit() {
+            return Ok(Some(floor.commit));
+        }
+        // It was accepted before: not by itself, but since what was accepted before it.
+        let newest = store.snapshots(&source.name, 1).await?;
+        let Some(held) = newest.first().filter(|row| row.snapshot.revision.commit() == offer.commit()) else {
+            return Ok(None);
+        };
+        let evidence = store.evidence(held.id).await?;
+        Ok(evidence.since.filter(|_| evidence.rules == Some(policy.rules())))
     }
 
     /// Goes on if there is leave for a step back, and otherwise says why history may not go there.
@@ -136,7 +218,8 @@ impl Git {
         let Some(from) = floor.map(|floor| floor.commit) else {
             return Err(SourceError::WentBack { revision, reason: Box::new(reason), permits: String::new() });
         };
-        match permits::ask(source, fetch, StepBack { from, to, now }).await? {
+        let trust = self.trust(source, None).await?;
+        match permits::ask(source, &trust, fetch, StepBack { from, to, now }).await? {
             Leave::Given(signer) => {
                 tracing::warn!(source = %source.name, %revision, %from, %signer, "history goes back: a permit allows it");
                 Ok(())
@@ -192,7 +275,7 @@ impl Git {
         &self,
         source: &GitSource,
         offer: &Offer,
-        head: Verified<Head>,
+        Judged { head, evidence }: Judged,
         extent: Extent,
         meter: &Meter,
         now: Timestamp,
@@ -209,7 +292,7 @@ impl Git {
         // What cannot be put together is not accepted.
         let accepted = self.snapshot(source, head, now, extent).await?;
         let floor = Floor { track: source.track(), commit: offer.commit(), tag: offer.tag(), version: offer.version() };
-        store.accept_snapshot(&source.name, snapshot, floor, source.history).await?;
+        store.accept_snapshot(&source.name, snapshot, floor, evidence, source.history).await?;
         self.note_complete(source, offer.commit());
         Ok(accepted)
     }

@@ -79,6 +79,11 @@ impl Repository {
         }
     }
 
+    /// The bytes of a commit, its signature among them.
+    pub(crate) async fn commit_bytes(&self, oid: Oid) -> Result<Option<Vec<u8>>, Fault> {
+        self.read(oid, ObjectKind::Commit).await
+    }
+
     pub(crate) async fn tag(&self, oid: Oid) -> Result<Option<Tag>, Fault> {
         match self.read(oid, ObjectKind::Tag).await? {
             Some(bytes) => Ok(Some(Tag::parse(oid, &bytes)?)),
@@ -132,7 +137,7 @@ impl Repository {
     }
 
     /// Those of some objects that are not in the store.
-    async fn absent(&self, oids: Vec<Oid>) -> Result<Vec<Oid>, Fault> {
+    pub(crate) async fn absent(&self, oids: Vec<Oid>) -> Result<Vec<Oid>, Fault> {
         let there = self.store.object_sizes(oids.clone()).await?;
         let there: HashSet<Oid> = there.into_iter().map(|(oid, _)| oid).collect();
         Ok(oids.into_iter().filter(|oid| !there.contains(oid)).collect())

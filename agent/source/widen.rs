@@ -22,9 +22,9 @@ use super::scope::Scope;
 use super::session::Session;
 use super::snapshot::{Snapshot, content_error};
 use super::submodule::{self, Submodule};
-use super::verify::{self, Head};
+use super::verify::{self, Case, Head, Notes};
 use super::wire::WireError;
-use super::{Git, Repository};
+use super::{Git, Repository, unproven};
 use crate::config::git::{GitSource, GitUrl, Limits, Reference};
 use crate::store::Extent;
 
@@ -258,8 +258,14 @@ impl Git {
     async fn believed_submodule(&self, place: &GitSource) -> Result<Option<Head>, SourceError> {
         let Some(offer) = Offer::fixed(&place.reference) else { return Ok(None) };
         // It was adopted with the superproject's commit, which had to be believed for it to be named at all.
-        let head = self.believe(place, &offer, jiff::Timestamp::UNIX_EPOCH).await?;
-        Ok(head.map(|head| (*head).clone()))
+        let mut trust = self.trust(place, None).await?;
+        trust.grows = false;
+        let case = Case { adopted: jiff::Timestamp::UNIX_EPOCH, since: None, notes: Notes::None, trust };
+        match self.believe(place, &offer, &case).await? {
+            Some(Ok(judged)) => Ok(Some((*judged.head).clone())),
+            Some(Err(missing)) => Err(unproven(place, &missing)),
+            None => Ok(None),
+        }
     }
 
     async fn has_all(&self, head: &Head, scope: &Scope, limits: &Limits) -> Result<bool, SourceError> {
@@ -326,6 +332,8 @@ fn place(source: &GitSource, project: &GitUrl, submodule: &Submodule) -> Result<
         proxy: declared.and_then(|declared| declared.proxy.clone()).or_else(|| source.proxy.clone()),
         local_roots: Some(Vec::new()),
         verify,
+        // What its own repository must be signed by; of its history nothing is known here.
+        policy: declared.and_then(|declared| declared.policy.clone()),
         url,
         permits: Vec::new(),
         paths: None,

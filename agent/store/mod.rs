@@ -6,13 +6,14 @@
 //! Assumptions: one process has the file open for writing, which the lock on the data directory sees to
 //! ([`DataDir::lock`]). Reading beside it is fine.
 //!
-//! Each file here is one concept: `objects` (Git's), `sources`, `snapshots`, `resources`, `inventory`, `runs`, `events`,
+//! Each file here is one concept: `objects` (Git's), `sources`, `snapshots`, `evidence`, `resources`, `inventory`, `runs`, `events`,
 //! `outbox`; `batch` writes what one step of the loop brought into them, together. They are `impl` blocks on [`Store`];
 //! rusqlite appears nowhere else.
 
 mod batch;
 mod data_dir;
 mod error;
+mod evidence;
 mod events;
 mod inventory;
 mod objects;
@@ -29,6 +30,7 @@ pub use batch::Batch;
 pub use data_dir::{DataDir, Lock};
 pub use error::StoreError;
 pub use events::EventFilter;
+pub use evidence::{Evidence, TrustSpan};
 pub use inventory::InventoryChange;
 pub use objects::{ObjectKind, StoredObject};
 pub use outbox::{Delivery, Queued, Waiting};

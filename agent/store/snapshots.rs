@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use wickie_model::{Oid, ResourceName, Revision};
 use wickie_trust::Floor;
 
+use super::evidence::{self, Evidence};
 use super::objects::{oid, optional_oid};
 use super::sources::source_id;
 use super::{Store, StoreError};
@@ -51,13 +52,14 @@ pub struct SnapshotRow {
 }
 
 impl Store {
-    /// Keeps a snapshot whose objects are all in the store, makes it the source's floor, and forgets all but the last
-    /// `keep` snapshots of that source: in one transaction, so that neither is ever without the other.
+    /// Keeps a snapshot whose objects are all in the store, with what it was judged by, makes it the source's floor, and
+    /// forgets all but the last `keep` snapshots of that source: in one transaction, so that none is ever without the others.
     pub async fn accept_snapshot(
         &self,
         name: &ResourceName,
         snapshot: NewSnapshot,
         floor: Floor,
+        evidence: Evidence,
         keep: u32,
     ) -> Result<(), StoreError> {
         let name = name.clone();
@@ -81,6 +83,7 @@ impl Store {
                     ],
                 )
                 .map_err(failed())?;
+            evidence::write(transaction, transaction.last_insert_rowid(), &evidence)?;
             transaction
                 .execute(
                     "UPDATE source SET track = ?2, floor = ?3, floor_tag = ?4, floor_version = ?5, floor_at = ?6,
@@ -203,7 +206,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<SnapshotRow> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::DataDir;
+    use crate::store::{DataDir, TrustSpan};
 
     #[tokio::test]
     async fn a_snapshot_and_its_floor_are_kept_together_and_old_ones_go() {
@@ -223,10 +226,21 @@ mod tests {
                 extent: Extent { paths: Some(vec!["a".to_owned()]), sparse: vec!["a".to_owned()], submodules: true },
             };
             let version = Some(semver::Version::new(1, 0, byte.into()));
+            let [read, about, note] = [10, 20, 30].map(|more| Oid::from_bytes([byte + more; 20]));
+            let trust = Some(TrustSpan { domain: "fleet".to_owned(), from: 0, upto: byte.into() });
+            let evidence = Evidence {
+                since: Some(read),
+                rules: Some("r".to_owned()),
+                trust,
+                objects: [read].into(),
+                notes: [(about, note)].into(),
+            };
             let floor = Floor { track: "u".to_owned(), commit, tag: snapshot.tag, version };
-            store.accept_snapshot(&name, snapshot, floor.clone(), 2).await.unwrap();
+            store.accept_snapshot(&name, snapshot, floor.clone(), evidence.clone(), 2).await.unwrap();
             let row = store.source(&name).await.unwrap();
             assert_eq!((row.floor, row.pending), (Some(floor), None));
+            let newest = store.snapshots(&name, 1).await.unwrap();
+            assert_eq!(store.evidence(newest[0].id).await.unwrap(), evidence);
         }
         let kept = store.snapshots(&name, 10).await.unwrap();
         let commits: Vec<_> = kept.iter().map(|row| row.snapshot.revision.commit()).collect();
@@ -238,7 +252,14 @@ mod tests {
         assert_eq!(kept[1].snapshot.extent.paths.as_deref(), Some(&["a".to_owned()][..]));
         // Two commits and their two tags; the floor is one of them.
         assert_eq!(store.roots().await.unwrap().len(), 4);
+        // What the forgotten ones were judged by is forgotten with them.
+        assert_eq!(store.evidence_objects().await.unwrap().len(), 4);
+        store.trust("fleet", vec![(1, b"one".to_vec()), (2, b"two".to_vec())]).await.unwrap();
+        store.trust("fleet", vec![(2, b"another".to_vec())]).await.unwrap();
         store.forget_source(&name).await.unwrap();
+        let trusted = store.trusted("fleet").await.unwrap();
+        assert_eq!(trusted, [(1, b"one".to_vec()), (2, b"two".to_vec())].into());
+        assert!(store.evidence_objects().await.unwrap().is_empty());
         assert!(store.snapshots(&name, 10).await.unwrap().is_empty());
     }
 }

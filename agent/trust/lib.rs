@@ -28,6 +28,6 @@ pub use floor::{Candidate, Floor, Step, WentBack};
 pub use known_hosts::{HostKey, KnownHosts};
 pub use paths::{PathPattern, PathRule, PathRules, owners};
 pub use permit::{Permit, PermitError, SignedPermit};
-pub use signers::{At, Purpose, Refusal, Signer, Signers, SignersError};
+pub use signers::{At, Owner, Purpose, Refusal, Signer, Signers, SignersError};
 pub use ssh::matches;
 pub use trust_file::{LONGEST_TRUST_FILE, NAMES, TrustError, TrustFile, is_name};

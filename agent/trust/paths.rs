@@ -117,7 +117,7 @@ impl PathRules {
 
 /// How many owners some signers are: who signs twice, or with two keys, is one.
 pub fn owners(signers: &[Signer]) -> usize {
-    let mut owners: Vec<&str> = signers.iter().map(|signer| signer.owner.as_str()).collect();
+    let mut owners: Vec<&str> = signers.iter().map(|signer| signer.owner.name.as_str()).collect();
     owners.sort_unstable();
     owners.dedup();
     owners.len()
@@ -126,10 +126,11 @@ pub fn owners(signers: &[Signer]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Owner;
 
     fn signer(owner: &str, group: Option<&str>) -> Signer {
-        let group = group.map(str::to_owned);
-        Signer { key: format!("key of {owner}"), name: None, owner: owner.to_owned(), group, issuer: None }
+        let whose = Owner { name: owner.to_owned(), group: group.map(str::to_owned), issuer: None };
+        Signer { key: format!("key of {owner}"), name: None, owner: Box::new(whose) }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{Signature, SignatureType};
 use pgp::types::{KeyDetails, Tag};
 
-use crate::{At, Refusal, Signer};
+use crate::{At, Owner, Refusal, Signer};
 
 /// How an armored key begins.
 pub(crate) const ARMOR: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
@@ -106,12 +106,15 @@ impl<'a> Component<'a> {
     fn signer(&self) -> Signer {
         let user = self.certificate.details.users.first().and_then(|user| user.id.as_str().map(str::to_owned));
         let primary = format!("{:X}", self.certificate.primary_key.fingerprint());
+        let owner = Owner {
+            name: self.owner.map_or_else(|| primary.clone(), str::to_owned),
+            group: None,
+            issuer: Some(primary),
+        };
         Signer {
             key: format!("{:X}", self.details().fingerprint()),
             name: self.owner.map(str::to_owned).or(user),
-            owner: self.owner.map_or_else(|| primary.clone(), str::to_owned),
-            group: None,
-            issuer: Some(primary),
+            owner: Box::new(owner),
         }
     }
 

@@ -56,9 +56,16 @@ pub struct Signer {
     pub key: String,
     /// What the key's owner is called there: principals, a comment, a user id. Words, not proof.
     pub name: Option<String>,
-    /// Whom the signature counts for, where several are asked for: the name that the keys are listed under, or their
-    /// principals, or the primary key. `GROUP/PRINCIPAL` for a certificate of a listed authority.
-    pub owner: String,
+    /// Whose key it is.
+    pub owner: Box<Owner>,
+}
+
+/// Whom a signature counts for, where several are asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The name that the key is listed under, or its principals, or the primary key. `GROUP/PRINCIPAL` for a certificate
+    /// of a listed authority.
+    pub name: String,
     /// The name that the certificate's authority is listed under.
     pub group: Option<String>,
     /// The fingerprint of the key that vouches for this one: a certificate's authority, a subkey's primary key.
@@ -68,7 +75,7 @@ pub struct Signer {
 impl Signer {
     /// Whether a list of names means this signer: its owner, or the authority that vouches for it.
     pub fn is_one_of(&self, names: &[String]) -> bool {
-        names.iter().any(|name| *name == self.owner || Some(name) == self.group.as_ref())
+        names.iter().any(|name| *name == self.owner.name || Some(name) == self.owner.group.as_ref())
     }
 }
 
@@ -194,12 +201,13 @@ impl Signers {
         let signer = match self.fits(purpose, payload, signature.ok_or(Refusal::Unsigned)?, at) {
             // A revoked key is mostly not listed any more; that it was revoked says more.
             Err(Refusal::UnknownKey { key }) if revoked(&key) => {
-                let signer = Signer { owner: key.clone(), key, name: None, group: None, issuer: None };
+                let owner = Owner { name: key.clone(), group: None, issuer: None };
+                let signer = Signer { key, name: None, owner: Box::new(owner) };
                 return Err(Refusal::Revoked { signer });
             }
             found => found?,
         };
-        match revoked(&signer.key) || signer.issuer.as_ref().is_some_and(revoked) {
+        match revoked(&signer.key) || signer.owner.issuer.as_ref().is_some_and(revoked) {
             true => Err(Refusal::Revoked { signer }),
             false => Ok(signer),
         }

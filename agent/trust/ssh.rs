@@ -8,7 +8,7 @@ use ssh_key::{HashAlg, PublicKey};
 use crate::allowed_signers::{self, Line, Options};
 use crate::certificate::{Certificate, Flaw};
 use crate::sshsig::Signed;
-use crate::{At, Purpose, Refusal, Signer};
+use crate::{At, Owner, Purpose, Refusal, Signer};
 
 /// RSA keys below this many bits are not believed.
 const LEAST_RSA_BITS: usize = 2048;
@@ -81,7 +81,8 @@ impl Allowed {
         let comment = Some(line.key.comment().to_owned()).filter(|comment| !comment.is_empty());
         let name = owner.map(str::to_owned).or_else(|| line.principals.clone()).or(comment);
         let whose = owner.map(str::to_owned).or_else(|| line.principals.clone()).unwrap_or_else(|| key.clone());
-        let signer = Signer { key, name, owner: whose, group: None, issuer: None };
+        let whose = Owner { name: whose, group: None, issuer: None };
+        let signer = Signer { key, name, owner: Box::new(whose) };
         Self { key: line.key, signer, named: owner.is_some(), principals: line.principals, options: line.options }
     }
 
@@ -155,7 +156,7 @@ impl Allowed {
     /// The owner of a key that the authority of this line vouches for.
     fn certified(&self, key: &KeyData, principal: Option<&str>) -> Signer {
         let authority = self.signer.name.as_deref().filter(|_| self.named).unwrap_or(&self.signer.key);
-        let group = self.named.then(|| self.signer.owner.clone());
+        let group = self.named.then(|| self.signer.owner.name.clone());
         let name = match principal {
             Some(principal) => format!("{principal}, certified by {authority}"),
             None => format!("certified by {authority}"),
@@ -165,7 +166,8 @@ impl Allowed {
             (Some(principal), None) => principal.to_owned(),
             (None, _) => fingerprint(key),
         };
-        Signer { key: fingerprint(key), name: Some(name), owner, group, issuer: Some(self.signer.key.clone()) }
+        let owner = Owner { name: owner, group, issuer: Some(self.signer.key.clone()) };
+        Signer { key: fingerprint(key), name: Some(name), owner: Box::new(owner) }
     }
 }
 

@@ -362,7 +362,7 @@ mod tests {
         let two = trusted(&document(2, 1, &[1, 2], &[2]));
         let sign = |seed: u8| key(seed).sign("git", HashAlg::Sha512, b"tree").unwrap().to_pem(LineEnding::LF).unwrap();
         let at = At { now: now(), signed: now() };
-        assert_eq!(two.signers().verify(b"tree", Some(sign(1).as_bytes()), at).unwrap().owner, "s1");
+        assert_eq!(two.signers().verify(b"tree", Some(sign(1).as_bytes()), at).unwrap().owner.name, "s1");
         let refused = two.signers().verify(b"tree", Some(sign(2).as_bytes()), at);
         assert!(matches!(refused, Err(Refusal::Revoked { .. })), "{refused:?}");
     }

@@ -64,6 +64,7 @@ impl Stand {
             proxy: None,
             local_roots: None,
             verify: Some(verify),
+            policy: None,
             permits: Vec::new(),
             ignore: None,
             paths: None,

@@ -14,7 +14,7 @@ use crate::cli::golden;
 use crate::report::Sending;
 use crate::serve::view::{self, AgentView};
 use crate::serve::{ClusterLive, Counts, KustomizationLive, Live, Problem, SourceLive};
-use crate::store::{Batch, Changes, DataDir, Delivery, NewSnapshot, Origin, Record, Run, Store};
+use crate::store::{Batch, Changes, DataDir, Delivery, Evidence, NewSnapshot, Origin, Record, Run, Store};
 
 fn now() -> Timestamp {
     "2026-03-01T03:00:00Z".parse().unwrap()
@@ -74,7 +74,7 @@ async fn accept(store: &Store, revision: &str, signer: Option<&str>) {
     let (signer, accepted_at) = (signer.map(str::to_owned), ago(11_600));
     let snapshot = NewSnapshot { revision, tag: None, signer, bytes: 1_000, accepted_at, extent: Default::default() };
     let floor = Floor { track: "main".to_owned(), commit, tag: None, version: None };
-    store.accept_snapshot(&name("fleet"), snapshot, floor, 5).await.unwrap();
+    store.accept_snapshot(&name("fleet"), snapshot, floor, Evidence::default(), 5).await.unwrap();
 }
 
 /// A night in which several things went wrong.

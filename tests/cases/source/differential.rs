@@ -12,20 +12,20 @@ use crate::world::{World, branch, chain, signed_by};
 
 /// What is to come of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+pub(crate) enum Verdict {
     Good,
     Bad,
     /// Git believes it, and we do not.
     Stricter,
 }
 
-struct Matrix {
-    world: World,
-    cases: usize,
+pub(crate) struct Matrix {
+    pub(crate) world: World,
+    pub(crate) cases: usize,
 }
 
 impl Matrix {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let world = World::new(name);
         world.repo.write("a.yaml", "a: 1\n").unwrap();
         world.repo.git(&["add", "--all", "."]).unwrap();
@@ -51,7 +51,7 @@ impl Matrix {
     }
 
     /// Asks both, and compares.
-    async fn judge(&mut self, what: &str, commit: &str, settings: &[String], keys: &str, expected: Verdict) {
+    pub(crate) async fn judge(&mut self, what: &str, commit: &str, settings: &[String], keys: &str, expected: Verdict) {
         self.cases += 1;
         let mut arguments = settings_of(settings);
         arguments.extend(["verify-commit", commit]);
@@ -74,7 +74,7 @@ fn settings_of(settings: &[String]) -> Vec<&str> {
     settings.iter().flat_map(|setting| ["-c", setting.as_str()]).collect()
 }
 
-fn run(command: &mut Command) -> String {
+pub(crate) fn run(command: &mut Command) -> String {
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {said}");
@@ -145,7 +145,7 @@ async fn ssh() {
     println!("{} commits judged alike", matrix.cases);
 }
 
-fn ssh_key(folder: &Path, name: &str, kind: &str, bits: &str) -> PathBuf {
+pub(crate) fn ssh_key(folder: &Path, name: &str, kind: &str, bits: &str) -> PathBuf {
     let file = folder.join(name);
     run(Command::new("ssh-keygen").args(["-q", "-N", "", "-C", name, "-t", kind, "-b", bits, "-f"]).arg(&file));
     file

@@ -53,6 +53,7 @@ impl World {
             proxy: None,
             local_roots: None,
             verify: Some(signed_by(VerifyMode::Head, &[self.ada.public()])),
+            policy: None,
             permits: Vec::new(),
             ignore: None,
             paths: None,

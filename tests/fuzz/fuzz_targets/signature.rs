@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use wickie_trust::{At, Signers};
 
 static SIGNERS: LazyLock<Signers> = LazyLock::new(|| {
-    let key = b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB9GAJ4NPFtuxnnPSR2jUZA3xZsdq+nZ8WmWpHFkBQpX";
+    let key = b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB9GAJ4NPFtuxnnPSR2jUZA3xZsdq+nZ8WmWpHFkBQpX
+        * cert-authority ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB9GAJ4NPFtuxnnPSR2jUZA3xZsdq+nZ8WmWpHFkBQpX";
     Signers::parse([("key", key.as_slice())]).expect("a key")
 });
 
