@@ -155,6 +155,11 @@ impl Git {
                     continue;
                 }
             };
+            if case.trust.grows && source.policy.as_ref().is_some_and(|policy| policy.trust_file) {
+                // What was shown to be trusted by now is not shown again with every round.
+                let known = self.trust(source, Some((case.trust.from, u64::MAX))).await?;
+                case.trust.documents = known.documents;
+            }
             // Parents that are not here may be new commits, or lie behind what was accepted: they are asked for as one,
             // and then as the other. Anything else that was asked for and did not come will not come.
             let times = asked_for.iter().filter(|asked| **asked == missing).count();

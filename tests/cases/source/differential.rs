@@ -180,6 +180,17 @@ impl Gpg {
         list.lines().find_map(|line| line.strip_prefix("fpr:")).unwrap().trim_matches(':').to_owned()
     }
 
+    /// Changes a key as one does by hand.
+    fn edit(&self, key: &str, commands: &str) {
+        let mut command = Command::new("gpg");
+        command.arg("--homedir").arg(&self.0).args(["--command-fd", "0", "--no-tty", "--quiet", "--pinentry-mode"]);
+        command.args(["loopback", "--passphrase", "", "--edit-key", key]);
+        command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::null());
+        let mut child = command.stderr(std::process::Stdio::null()).spawn().unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), commands.as_bytes()).unwrap();
+        assert!(child.wait().unwrap().success(), "{commands:?}");
+    }
+
     fn public(&self, user: &str) -> String {
         self.run(&["--armor", "--export", user])
     }
@@ -265,5 +276,69 @@ async fn pgp() {
     std::fs::write(&file, text).unwrap();
     gpg.run(&["--import", &file.display().to_string()]);
     matrix.judge("revoked", &commit, &settings, &gpg.public("revoked@example.org"), Verdict::Bad).await;
+    println!("{} commits judged alike", matrix.cases);
+}
+
+/// What rPGP alone would let through: the rest of what gpg asks of a key and a signature.
+#[tokio::test]
+async fn pgp_traps() {
+    if need::gpg().is_none() {
+        return need::skip("gpg is not installed: apt install gnupg");
+    }
+    let mut matrix = Matrix::new("differential-traps");
+    let gpg = Gpg::new(matrix.world.scratch.folder("g"));
+    let settle = || tokio::time::sleep(std::time::Duration::from_secs(4));
+    for kind in ["ed25519", "rsa2048", "nistp256"] {
+        // Subkeys: one that may sign no more, one that expires, one that is revoked; and the primary key that expires
+        // above a subkey which does not.
+        for (what, primary_expires, expires, edits) in [
+            ("without the right to sign", "0", "0", "key 1\nchange-usage\ns\nq\nsave\n"),
+            ("expired", "0", "seconds=3", ""),
+            ("revoked", "0", "0", "key 1\nrevkey\ny\n0\n\ny\nsave\n"),
+            ("of an expired key", "seconds=3", "0", ""),
+        ] {
+            // gpg makes no key of this kind that signs and does something else.
+            let usage = if kind == "nistp256" { "sign" } else { "sign,auth" };
+            if usage == "sign" && edits.contains("usage") {
+                continue;
+            }
+            let user = format!("{kind}-{}@example.org", what.replace(' ', "-"));
+            let key = gpg.key(&user, kind, "cert", primary_expires);
+            gpg.run(&["--quick-add-key", &key, kind, usage, expires]);
+            let settings = gpg.settings(&key);
+            let commit = matrix.commit(&settings);
+            let name = |when: &str| format!("a {kind} subkey {what}, {when}");
+            matrix.judge(&name("before"), &commit, &settings, &gpg.public(&user), Verdict::Good).await;
+            match edits {
+                "" => settle().await,
+                edits => gpg.edit(&key, edits),
+            }
+            matrix.judge(&name("after"), &commit, &settings, &gpg.public(&user), Verdict::Bad).await;
+            if primary_expires != "0" {
+                gpg.run(&["--quick-set-expire", &key, "0"]);
+                matrix.judge(&name("extended"), &commit, &settings, &gpg.public(&user), Verdict::Good).await;
+            }
+        }
+    }
+    // How the signature itself is made.
+    for (what, configuration, expected) in [
+        ("over a text", "textmode\n", Verdict::Good),
+        ("older than its key", "ignore-time-conflict\nfaked-system-time 20200101T000000!\n", Verdict::Bad),
+        ("over MD5", "digest-algo MD5\nallow-weak-digest-algos\n", Verdict::Bad),
+        ("over RIPEMD160", "digest-algo RIPEMD160\nallow-weak-digest-algos\n", Verdict::Stricter),
+        ("over SHA-384", "digest-algo SHA384\n", Verdict::Good),
+        ("that has expired", "default-sig-expire seconds=2\n", Verdict::Bad),
+    ] {
+        let user = format!("{}@example.org", what.replace(' ', "-"));
+        let key = gpg.key(&user, "rsa2048", "sign", "0");
+        std::fs::write(gpg.0.join("gpg.conf"), configuration).unwrap();
+        let settings = gpg.settings(&key);
+        let commit = matrix.commit(&settings);
+        std::fs::remove_file(gpg.0.join("gpg.conf")).unwrap();
+        if configuration.contains("sig-expire") {
+            settle().await;
+        }
+        matrix.judge(&format!("a signature {what}"), &commit, &settings, &gpg.public(&user), expected).await;
+    }
     println!("{} commits judged alike", matrix.cases);
 }

@@ -31,6 +31,8 @@ pub(crate) fn under(world: &World, policy: Value) -> GitSource {
     assert!(source.policy.is_some());
     let keys = ["ada", "ben", "eve"].map(|name| SshKey::named(name).public());
     source.verify = Some(signed_by(VerifyMode::Head, &keys));
+    // Signatures are slow without optimisation, and there are many.
+    source.timeout = std::time::Duration::from_secs(300);
     source
 }
 
