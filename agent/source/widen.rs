@@ -114,21 +114,43 @@ impl Git {
         paths: &[String],
     ) -> (Result<bool, SourceError>, Traffic) {
         let meter = Meter::default();
-        let outcome = self.ask(source, &meter, self.widen_without_end(source, commit, paths, &meter)).await;
+        let outcome = self.widen_all(source, Some(commit), paths, &meter).await;
         (outcome, meter.read())
+    }
+
+    async fn widen_all(
+        &self,
+        source: &GitSource,
+        commit: Option<Oid>,
+        paths: &[String],
+        meter: &Meter,
+    ) -> Result<bool, SourceError> {
+        let (mut own, mut still) = (paths.to_vec(), true);
+        for include in &source.include {
+            let Some(other) = source.others.iter().find(|other| other.name == include.name) else { continue };
+            let inside: Vec<String> = own.iter().filter_map(|path| include.inside(path)).collect();
+            own.retain(|path| include.inside(path).is_none());
+            if !inside.is_empty() {
+                still &= Box::pin(self.widen_all(other, None, &inside, meter)).await?;
+            }
+        }
+        if own.is_empty() {
+            return Ok(still);
+        }
+        Ok(still & self.ask(source, meter, self.widen_without_end(source, commit, &own, meter)).await?)
     }
 
     async fn widen_without_end(
         &self,
         source: &GitSource,
-        commit: Oid,
+        commit: Option<Oid>,
         paths: &[String],
         meter: &Meter,
     ) -> Result<bool, SourceError> {
         let _fetching = self.fetching.read().await;
         let store = &self.repository.store;
-        let accepted = self.accepted(source).await?;
-        let Some((head, row)) = accepted.filter(|(head, _)| head.revision.commit() == commit) else {
+        let is_meant = |head: &Head| commit.is_none_or(|commit| head.revision.commit() == commit);
+        let Some((head, row)) = self.accepted(source).await?.filter(|(head, _)| is_meant(head)) else {
             return Ok(false);
         };
         let note = store.source(&source.name).await?.server;
@@ -140,7 +162,7 @@ impl Git {
             held.extend(paths.iter().cloned());
         }
         self.fetch_files(source, &head, &extent, None, &mut fetch, meter).await?;
-        store.widen_snapshot(&source.name, commit, paths.to_vec()).await?;
+        store.widen_snapshot(&source.name, head.revision.commit(), paths.to_vec()).await?;
         Ok(true)
     }
 
