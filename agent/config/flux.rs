@@ -119,6 +119,8 @@ pub(crate) struct KustomizationSpec {
     pub(crate) build_metadata: Vec<String>,
     /// Variables that are put in after the build.
     pub(crate) post_build: Option<PostBuild>,
+    /// How what is encrypted in the source is decrypted.
+    pub(crate) decryption: Option<Decryption>,
     #[serde(flatten)]
     #[schemars(skip)]
     pub(crate) rest: BTreeMap<String, Value>,
@@ -126,7 +128,6 @@ pub(crate) struct KustomizationSpec {
 
 impl RawSpec for KustomizationSpec {
     const UNSUPPORTED: &'static [Unsupported] = &[
-        ("decryption", "keep the Secret in the cluster, or seal it with a controller there"),
         ("kubeConfig", "run an agent in the cluster that it names"),
         ("serviceAccountName", "grant the agent what these manifests need, and take the field out"),
         ("healthCheckExprs", "use healthChecks for objects with a Ready condition"),
@@ -195,6 +196,26 @@ pub(crate) struct Image {
     /// Its new digest.
     #[serde(default)]
     pub(crate) digest: String,
+}
+
+/// `Kustomization.spec.decryption`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Decryption {
+    /// How it is encrypted: sops.
+    pub(crate) provider: DecryptionProvider,
+    /// The Secret with the private keys: age identities under names that end in .agekey, OpenPGP keys under .asc.
+    pub(crate) secret_ref: Option<LocalReference>,
+    /// An account for key services in a network: refused, for there may be none.
+    #[serde(default)]
+    pub(crate) service_account_name: String,
+}
+
+/// `Kustomization.spec.decryption.provider`.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+pub(crate) enum DecryptionProvider {
+    #[serde(rename = "sops")]
+    Sops,
 }
 
 /// `Kustomization.spec.postBuild`.

@@ -133,7 +133,7 @@ impl Kustomization {
             },
             substitute_from: spec.post_build.iter().flat_map(|it| substitute_from(it, &name)).collect(),
             substitution: spec.post_build.map(|it| substitution(it, node)).transpose()?,
-            decryption: None,
+            decryption: spec.decryption.map(|it| decryption(it, &name)).transpose()?,
             labels: common.labels,
             annotations: common.annotations,
             depends_on: spec.depends_on.iter().map(|on| dependency(on, &name)).collect::<Result<_, _>>()?,
@@ -179,6 +179,17 @@ fn patch(patch: flux::Patch) -> FluxPatch {
 
 fn image(image: flux::Image) -> FluxImage {
     FluxImage { name: image.name, new_name: image.new_name, new_tag: image.new_tag, digest: image.digest }
+}
+
+fn decryption(decryption: flux::Decryption, of: &ResourceName) -> Result<Decryption, Invalid> {
+    let flux::Decryption { provider: flux::DecryptionProvider::Sops, secret_ref, service_account_name } = decryption;
+    if !service_account_name.is_empty() {
+        return Err(Invalid::Unsupported {
+            field: "spec.decryption.serviceAccountName".to_owned(),
+            way_out: "the agent asks no key service, because it must decrypt without a network: give age or OpenPGP keys in secretRef",
+        });
+    }
+    Ok(Decryption { secret: secret_ref.map(|secret| ResourceName::new(&of.namespace, &secret.name)) })
 }
 
 fn substitute_from(post_build: &flux::PostBuild, of: &ResourceName) -> Vec<SubstituteFrom> {
@@ -329,6 +340,12 @@ mod tests {
             ("postBuild", json!({"substituteFrom": [{"kind": "Pod", "name": "vars"}]}), "Pod"),
             ("postBuild", json!({"substitute": {"1a": "b"}}), "spec.postBuild.substitute"),
             ("patches", json!([{"patch": "", "options": {}}]), "options"),
+            ("decryption", json!({"provider": "vault"}), "vault"),
+            (
+                "decryption",
+                json!({"provider": "sops", "serviceAccountName": "a"}),
+                "spec.decryption.serviceAccountName",
+            ),
             ("serviceAccountName", json!("tenant"), "spec.serviceAccountName"),
             ("intervall", json!("1m"), "spec.intervall"),
             ("interval", json!("often"), "spec.interval"),

@@ -254,6 +254,11 @@ impl<'f> Loader<'f> {
         Ok(Loader { tree: self.tree, restrictor: self.restrictor, directory, ancestors })
     }
 
+    /// What a field names, by where it really stands.
+    pub(crate) fn look(&self, path: &str) -> Result<Option<Found>, LoadError> {
+        Ok(self.tree.find(&self.resolve(path)?)?)
+    }
+
     /// Whether a path names neither a file nor a folder of the tree.
     pub(crate) fn is_missing(&self, path: &str) -> Result<bool, LoadError> {
         match self.resolve(path) {

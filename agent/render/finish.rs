@@ -20,9 +20,20 @@ pub(super) fn refusal(document: &Value) -> Option<&'static str> {
             "a HelmRelease takes Helm on the node: render the chart in the pipeline, and commit the manifests",
         );
     }
+    if super::decrypt::is_left(document) {
+        return None;
+    }
     if document.get("sops").is_some_and(|sops| sops.get("mac").is_some()) {
         return Some(
-            "it is encrypted with SOPS, and no decryption is configured: as it stands it would be applied encrypted",
+            "it is encrypted with SOPS, and spec.decryption is not configured: as it stands it would be applied encrypted",
+        );
+    }
+    // Its metadata were lost on the way, in a List perhaps.
+    let sealed = |value: &Value| value.as_str().is_some_and(|text| text.starts_with("ENC[AES256_GCM,"));
+    let mut texts = ["data", "stringData"].into_iter().filter_map(|key| document.get(key)?.as_object());
+    if document.get("kind") == Some(&"Secret".into()) && texts.any(|texts| texts.values().any(sealed)) {
+        return Some(
+            "it holds values that are encrypted with SOPS, and no metadata to decrypt them with: let each object be a document of its own",
         );
     }
     None

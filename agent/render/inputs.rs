@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use wickie_kustomize::{SubstituteError, Substitution};
-use wickie_model::{Digest, Hasher};
+use wickie_model::{Digest, Hasher, ResourceName};
+use wickie_sops::{KeyError, Keys};
 
 use super::seal::Seal;
-use crate::config::{Kustomization, SecretData, ValuesKind, ValuesName};
+use crate::config::{Decryption, Kustomization, SecretData, ValuesKind, ValuesName};
 
 /// A ConfigMap or Secret as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub type Found = BTreeMap<ValuesName, Rc<Values>>;
 #[derive(Clone, Debug, Default)]
 pub struct Inputs {
     pub(super) substitution: Option<Substitution>,
+    /// Keys to decrypt with; nothing where decryption is not configured.
+    pub(super) keys: Option<Rc<Keys>>,
     /// Whether any of the variables is a Secret's.
     pub(super) secret_variables: bool,
     /// For the digests of what holds a Secret's value.
@@ -40,6 +43,19 @@ pub enum InputError {
     /// It is not there, and not optional.
     #[error("substitute from '{}/{}' error: it is not there; create it, or mark it optional", .0.kind.as_str(), .0.name)]
     Missing(ValuesName),
+    /// The Secret with the keys is not there.
+    #[error(
+        "cannot get sops decryption Secret '{0}': it is not there; create it, or keep it in a file beside the Kustomization"
+    )]
+    NoKeys(ResourceName),
+    /// An entry of it cannot be used.
+    #[error("failed to import data from sops decryption Secret '{secret}': {why}")]
+    Key {
+        /// The Secret.
+        secret: ResourceName,
+        /// What is wrong.
+        why: KeyError,
+    },
     /// An entry cannot be a variable.
     #[error("substitute from '{}/{}' error: {why}", .values.kind.as_str(), .values.name)]
     Variable {
@@ -74,6 +90,7 @@ impl Inputs {
                 }
             }
         }
+        inputs.keys = kustomization.decryption.as_ref().map(|decryption| keys(decryption, found)).transpose()?;
         let (mut all, mut secrets) = (Hasher::default(), Hasher::default());
         let (mut any, mut any_secret) = (false, false);
         for name in kustomization.values_named() {
@@ -100,6 +117,18 @@ impl Inputs {
     pub fn digest(&self) -> Digest {
         self.digest.unwrap_or_else(|| Digest::of(b""))
     }
+}
+
+fn keys(decryption: &Decryption, found: &Found) -> Result<Rc<Keys>, InputError> {
+    let mut keys = Keys::new();
+    if let Some(secret) = &decryption.secret {
+        let name = ValuesName { kind: ValuesKind::Secret, name: secret.clone() };
+        let values = found.get(&name).ok_or_else(|| InputError::NoKeys(secret.clone()))?;
+        for (entry, value) in values.entries.iter() {
+            keys.add(entry, value).map_err(|why| InputError::Key { secret: secret.clone(), why })?;
+        }
+    }
+    Ok(Rc::new(keys))
 }
 
 fn add(hasher: &mut Hasher, name: &ValuesName, values: &Values) {

@@ -9,6 +9,7 @@
 //! Plain manifests are read one by one. One that cannot be read does not stop the others: what it would have held is
 //! unknown, so nothing is pruned while it stands ([`Built::complete`]). A kustomize build is one whole: it fails or not.
 
+mod decrypt;
 mod finish;
 mod folder;
 mod inputs;
@@ -19,11 +20,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use serde_json::Value;
-use wickie_kustomize::{FluxOverlay, Tree, yaml};
+use wickie_kustomize::{FluxOverlay, Object, Tree, yaml};
 use wickie_model::{Manifest, ObjectId};
 
 use crate::config::Kustomization;
 
+use decrypt::Decrypting;
 pub use finish::{OWNER_NAME, OWNER_NAMESPACE};
 pub use folder::Folder;
 pub use inputs::{Found, InputError, Inputs, Values};
@@ -72,6 +74,22 @@ pub enum RenderError {
     /// The kustomize build fails.
     #[error("kustomize build failed: {0}")]
     Kustomize(wickie_kustomize::Error),
+    /// The kustomize build fails over what was decrypted for it.
+    #[error(
+        "kustomize build failed: {place}; why is not shown, because it may repeat what was decrypted: build it by hand to see it"
+    )]
+    Hidden {
+        /// Where.
+        place: String,
+    },
+    /// An object cannot be decrypted.
+    #[error("decryption failed for {object}: {why}")]
+    Decrypt {
+        /// The object.
+        object: String,
+        /// What is wrong.
+        why: wickie_sops::Error,
+    },
     /// A variable cannot be put in.
     #[error("substitution in {object} failed: {why}")]
     Substitute {
@@ -107,32 +125,52 @@ pub fn build_kustomize(
     tree: &dyn Tree,
     root: &str,
 ) -> Result<Built, RenderError> {
+    let overlay = &kustomization.overlay;
     let mut built = Built::default();
     let mut origins = BTreeMap::new();
-    let objects = wickie_kustomize::build_flux(tree, root, &kustomization.overlay);
-    for mut object in objects.map_err(RenderError::Kustomize)? {
-        let secret = substitute(inputs, &mut object)?;
+    let mut add_one = |mut object: Object, decrypted: bool| {
+        let substituted = substitute(inputs, &mut object, decrypted)?;
         let origin = object.source.to_string();
-        let seal = inputs.seal.as_ref().filter(|_| secret);
+        let seal = inputs.seal.as_ref().filter(|_| decrypted || substituted);
         add(&mut built, &mut origins, kustomization, seal, object.value, &origin);
+        Ok(())
+    };
+    let Some(keys) = &inputs.keys else {
+        let objects = wickie_kustomize::build_flux(tree, root, overlay).map_err(RenderError::Kustomize)?;
+        objects.into_iter().try_for_each(|object| add_one(object, false))?;
+        return Ok(built);
+    };
+    let tree = Decrypting::new(tree, keys, root, overlay).map_err(RenderError::Kustomize)?;
+    let objects = wickie_kustomize::build_flux(&tree, root, overlay).map_err(|error| tree.hide(error))?;
+    for mut object in objects {
+        let decrypted = tree.object(&mut object.value, &object.source.file).map_err(|why| {
+            let text = |pointer: &str| object.value.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+            let object = format!("{} {} ({})", text("/kind"), text("/metadata/name"), object.source);
+            RenderError::Decrypt { object, why }
+        })?;
+        add_one(object, decrypted)?;
     }
     Ok(built)
 }
 
 /// Puts the variables in. Whether the object now may hold a Secret's value.
-fn substitute(inputs: &Inputs, object: &mut wickie_kustomize::Object) -> Result<bool, RenderError> {
+fn substitute(inputs: &Inputs, object: &mut Object, decrypted: bool) -> Result<bool, RenderError> {
     let Some(substitution) = &inputs.substitution else { return Ok(false) };
     match substitution.object(object) {
         Ok(expanded) => Ok(expanded && inputs.secret_variables),
         Err(why) => {
-            let why = if inputs.secret_variables { why.without_values() } else { why };
+            let why = match (decrypted, inputs.secret_variables) {
+                (true, _) => why.without_text(),
+                (false, true) => why.without_values(),
+                (false, false) => why,
+            };
             Err(RenderError::Substitute { object: object.source.to_string(), why })
         }
     }
 }
 
 /// Builds the objects of a Kustomization from the plain manifests below its path.
-pub fn build_plain(kustomization: &Kustomization, _inputs: &Inputs, files: &Files) -> Result<Built, RenderError> {
+pub fn build_plain(kustomization: &Kustomization, inputs: &Inputs, files: &Files) -> Result<Built, RenderError> {
     if files.is_empty() {
         return Err(RenderError::NoPath(kustomization.path.clone()));
     }
@@ -141,9 +179,26 @@ pub fn build_plain(kustomization: &Kustomization, _inputs: &Inputs, files: &File
     for (file, bytes) in files.iter().filter(|(file, _)| is_yaml(file)) {
         match yaml::documents(file, bytes) {
             Ok(documents) => {
-                for document in documents {
+                if let Some(why) = damage(inputs, file, bytes, &documents) {
+                    built.broken.push(Broken { file: file.clone(), why });
+                    continue;
+                }
+                for mut document in documents {
                     let origin = format!("{file}, line {}", document.line);
-                    add(&mut built, &mut origins, kustomization, None, document.value, &origin);
+                    let decrypted = match &inputs.keys {
+                        Some(keys) if !decrypt::is_left(&document.value) => decrypt::decrypt(&mut document.value, keys),
+                        _ => Ok(false),
+                    };
+                    match decrypted {
+                        Ok(decrypted) => {
+                            let seal = inputs.seal.as_ref().filter(|_| decrypted);
+                            add(&mut built, &mut origins, kustomization, seal, document.value, &origin);
+                        }
+                        Err(why) => {
+                            let why = format!("decryption failed: {why}");
+                            built.broken.push(Broken { file: origin, why });
+                        }
+                    }
                 }
             }
             Err(error) => {
@@ -153,6 +208,16 @@ pub fn build_plain(kustomization: &Kustomization, _inputs: &Inputs, files: &File
         }
     }
     Ok(built)
+}
+
+/// Why the encrypted documents of a file cannot be decrypted, if there are any and they cannot.
+fn damage(inputs: &Inputs, file: &str, bytes: &[u8], documents: &[yaml::Document]) -> Option<String> {
+    let keys = inputs.keys.as_ref()?;
+    let encrypted = |document: &yaml::Document| {
+        wickie_sops::is_encrypted_object(&document.value) && !decrypt::is_left(&document.value)
+    };
+    let checked = documents.iter().any(encrypted).then(|| decrypt::check(bytes, file, keys))?;
+    checked.err().map(|why| format!("decryption failed: {why}"))
 }
 
 fn file_name(path: &str) -> &str {

@@ -218,3 +218,152 @@ fn a_variable_without_a_value_fails_the_build_unless_the_node_says_otherwise() {
     lax.substitution.as_mut().unwrap().strict = false;
     assert!(substituted(&no_values(&lax), &lax, &text).is_ok());
 }
+
+/// A file that the real sops made; see `agent/sops/tests`.
+fn vector(name: &str) -> String {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("agent/sops/tests/vectors");
+    std::fs::read_to_string(folder.join(name)).unwrap()
+}
+
+fn decrypts(more: Value) -> Kustomization {
+    let mut spec = json!({"decryption": {"provider": "sops", "secretRef": {"name": "keys"}}});
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    kustomization(spec)
+}
+
+/// With the keys of these vectors.
+fn with_keys(owner: &Kustomization, names: &[&str]) -> Result<Inputs, InputError> {
+    let entries: Vec<(&str, String)> = names.iter().map(|name| (*name, vector(name))).collect();
+    let entries: Vec<(&str, &str)> = entries.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    Inputs::new(owner, &Found::from([values(ValuesKind::Secret, "keys", &entries)]))
+}
+
+#[test]
+fn an_encrypted_object_is_decrypted_in_both_kinds_of_build() {
+    let owner = decrypts(json!({"targetNamespace": "shop", "namePrefix": "oslo-"}));
+    let inputs = with_keys(&owner, &["x25519.agekey"]).unwrap();
+    let overlay = files(&[
+        ("kustomization.yaml", "resources: [s.yaml, m.yaml]\ncommonLabels: {city: oslo}\n"),
+        ("s.yaml", &vector("secret.yaml")),
+        ("m.yaml", &map("m")),
+    ]);
+    let built = build_kustomize(&owner, &inputs, &tree(&overlay), &owner.path).unwrap();
+    assert_eq!(names(&built), ["ConfigMap/shop/oslo-m", "Secret/shop/oslo-till"]);
+    let secret = built.manifests.values().find(|manifest| manifest.id().kind == "Secret").unwrap();
+    assert_eq!(secret.body()["data"]["password"], "aHVudGVyMjogIzE=");
+    assert_eq!(secret.body().get("sops"), None);
+    let ids: Vec<_> = built.secret.iter().map(ToString::to_string).collect();
+    assert_eq!(ids, ["Secret/shop/oslo-till"]);
+
+    let plain = decrypts(json!({}));
+    let built =
+        build_plain(&plain, &inputs, &files(&[("s.yaml", &vector("secret.yaml")), ("m.yaml", &map("m"))])).unwrap();
+    assert!(built.complete(), "{:?}", built.broken);
+    assert_eq!(names(&built), ["ConfigMap/shop/m", "Secret/till"]);
+    assert_eq!(built.secret.len(), 1);
+}
+
+#[test]
+fn what_secrets_are_generated_from_is_decrypted_before() {
+    let owner = decrypts(json!({}));
+    let inputs = with_keys(&owner, &["x25519.agekey"]).unwrap();
+    let kustomization = "resources: [base]\nsecretGenerator:\n- {name: env, envs: [all.env]}\n- {name: file, files: [x.json=all.json, config.yaml=all.yaml, blob=blob.bin]}\n";
+    let all = files(&[
+        ("kustomization.yaml", kustomization),
+        ("all.env", &vector("all.env")),
+        ("all.json", &vector("all.json")),
+        ("all.yaml", &vector("all.yaml")),
+        ("blob.bin", &vector("blob.bin")),
+        ("base/kustomization.yaml", "secretGenerator: [{name: below, envs: [../regex.env]}]\n"),
+        ("regex.env", &vector("regex.env")),
+    ]);
+    let built = build_kustomize(&owner, &inputs, &tree(&all), &owner.path).unwrap();
+    assert_eq!(built.secret.len(), built.manifests.len(), "what a decrypted file went into is all secret");
+    let data = |start: &str| {
+        let found = built.manifests.values().find(|manifest| manifest.id().name.starts_with(start)).unwrap();
+        let data = found.body()["data"].as_object().unwrap().clone();
+        // kustomize breaks long values into lines.
+        let whole = |value: Value| value.as_str().unwrap().replace('\n', "");
+        data.into_iter().map(|(name, value)| (name, whole(value))).collect::<BTreeMap<_, _>>()
+    };
+    use base64::Engine as _;
+    let base64 = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+    assert_eq!(data("env-")["PASSWORD"], base64("hunter2 # no comment"));
+    assert_eq!(data("below-")["PASSWORD"], base64("hunter2 # no comment"));
+    assert_eq!(data("file-")["config.yaml"], base64(&vector("all.yaml.plain")));
+    assert_eq!(data("file-")["x.json"], base64(&vector("all.json.plain")));
+    assert_eq!(data("file-")["blob"], base64(&vector("blob.bin.plain")));
+}
+
+#[test]
+fn an_entry_of_a_secret_may_be_an_encrypted_file() {
+    use base64::Engine as _;
+    let base64 = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+    let owner = decrypts(json!({}));
+    let inputs = with_keys(&owner, &["x25519.agekey"]).unwrap();
+    let secret = format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: s, namespace: shop}}\ndata: {{a.env: {}, b: {}}}\n",
+        base64(&vector("all.env")),
+        base64("plain")
+    );
+    let built = build_plain(&owner, &inputs, &files(&[("s.yaml", &secret)])).unwrap();
+    let data = &built.manifests.values().next().unwrap().body()["data"];
+    assert_eq!(data, &json!({"a.env": base64(&vector("all.env.plain")), "b": base64("plain")}));
+    assert_eq!(built.secret.len(), 1);
+}
+
+/// Flux would apply it: it does not check the MAC of an object's file.
+#[test]
+fn a_file_that_was_changed_without_sops_is_refused() {
+    let owner = decrypts(json!({}));
+    let inputs = with_keys(&owner, &["x25519.agekey"]).unwrap();
+    let changed = vector("secret.yaml").replace("app: till", "app: tall");
+    let overlay = files(&[("kustomization.yaml", "resources: [s.yaml]\n"), ("s.yaml", &changed)]);
+    let error = build_kustomize(&owner, &inputs, &tree(&overlay), &owner.path).unwrap_err().to_string();
+    assert!(error.contains("MAC") && error.contains("s.yaml") && error.contains("till"), "{error}");
+    let built = build_plain(&owner, &inputs, &files(&[("s.yaml", &changed), ("m.yaml", &map("m"))])).unwrap();
+    assert_eq!(names(&built), ["ConfigMap/shop/m"]);
+    assert!(built.broken[0].to_string().contains("MAC"), "{:?}", built.broken);
+}
+
+#[test]
+fn what_cannot_be_decrypted_names_the_keys_it_takes() {
+    let owner = decrypts(json!({}));
+    let all = files(&[("s.yaml", &vector("secret.yaml"))]);
+    let wrong = with_keys(&owner, &["hybrid.agekey"]).unwrap();
+    let built = build_plain(&owner, &wrong, &all).unwrap();
+    assert!(built.broken[0].why.contains("age age1"), "{:?}", built.broken);
+    let missing = Inputs::new(&owner, &Found::new()).unwrap_err().to_string();
+    assert!(missing.contains("flux-system/keys"), "{missing}");
+    let odd = Found::from([values(ValuesKind::Secret, "keys", &[("key.txt", "AGE-SECRET-KEY-1")])]);
+    let odd = Inputs::new(&owner, &odd).unwrap_err().to_string();
+    assert!(odd.contains("key.txt") && odd.contains(".agekey"), "{odd}");
+    // Not configured at all, and left to somebody else.
+    let none = kustomization(json!({}));
+    assert!(build_plain(&none, &no_values(&none), &all).unwrap().broken[0].why.contains("spec.decryption"));
+    let left = vector("only-encrypted.yaml").replace(
+        "    name: till\n",
+        "    name: till\n    annotations: {kustomize.toolkit.fluxcd.io/decrypt: Disabled}\n",
+    );
+    let built = build_plain(&owner, &wrong, &files(&[("s.yaml", &left)])).unwrap();
+    assert!(built.complete() && built.manifests.values().next().unwrap().body().get("sops").is_some());
+}
+
+/// A build that decrypted something does not speak of what it read.
+#[test]
+fn an_error_of_a_build_does_not_repeat_what_was_decrypted() {
+    let owner = decrypts(json!({}));
+    let inputs = with_keys(&owner, &["x25519.agekey"]).unwrap();
+    let all = files(&[
+        (
+            "kustomization.yaml",
+            "resources: [m.yaml]\npatches: [{path: one-line.yaml, target: {kind: ConfigMap}}]\nsecretGenerator: [{name: e, envs: [bad.env]}]\n",
+        ),
+        ("m.yaml", &map("m")),
+        ("one-line.yaml", &vector("all.yaml")),
+        ("bad.env", &vector("all.env")),
+    ]);
+    let error =
+        build_kustomize(&owner, &inputs, &tree(&all), &owner.path).map(|built| names(&built)).unwrap_err().to_string();
+    assert!(!error.contains("hunter2") && !error.contains("deep"), "{error}");
+}

@@ -7,6 +7,7 @@ mod cluster_input;
 mod first_words;
 mod frugal;
 mod crash;
+mod decryption;
 mod heard;
 mod main_job;
 mod neighbours;

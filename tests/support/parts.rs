@@ -151,6 +151,24 @@ pub const KUSTOMIZE: Part = Part {
     takes: "1 minute",
 };
 
+/// SOPS, at the version that Flux decrypts with. It asks the network for its newest version when it is asked for its own: it is
+/// always built.
+pub const SOPS: Part = Part {
+    program: "sops",
+    folder: "sops",
+    package: "github.com/getsops/sops/v3/cmd/sops",
+    ldflags: "-s -w",
+    tags: "",
+    cgo: false,
+    data: &[],
+    versions: &[],
+    takes: "3 minutes",
+};
+
+/// age's key generator.
+pub const AGE_KEYGEN: Part =
+    Part { program: "age-keygen", package: "filippo.io/age/cmd/age-keygen", takes: "half a minute", ..SOPS };
+
 /// The path of a program; builds it if it is nowhere, which takes minutes and says so on stderr. Blocks.
 ///
 /// # Errors

@@ -85,6 +85,7 @@ impl Drive {
         // A run that is under way has the inventory with it, and brings it back.
         let away = state.as_ref().is_some_and(|state| state.cycle.stage() == Some(cycle::Stage::Applying));
         let inventory = state.map(|state| state.inventory).unwrap_or_default();
+        self.watch_values();
         self.shared.claims.borrow_mut().want(name, []);
         let resource = resource(name);
         if inventory.is_empty() && !away {

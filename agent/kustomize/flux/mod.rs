@@ -6,6 +6,9 @@
 
 mod reach;
 mod scan;
+mod sources;
+
+pub use sources::{SecretSource, SourceUse, secret_sources};
 
 pub use reach::{Ahead, reach_flux};
 

@@ -13,7 +13,8 @@ pub(crate) mod error;
 pub(crate) mod json;
 pub(crate) mod node;
 mod number;
-pub(crate) use number::{general, shortest_single};
+pub use number::general;
+pub(crate) use number::shortest_single;
 mod print;
 mod scalar;
 mod timestamp;
@@ -21,9 +22,10 @@ mod timestamp;
 pub(crate) use compose::{Tree, trees, watched};
 pub use error::{Fault, YamlError};
 pub(crate) use node::{Map, Node, Scalar, Tag};
-pub use print::to_yaml;
-pub use scalar::Dialect;
+pub use print::{to_yaml, value_text};
+pub use scalar::{Dialect, Resolved, resolve};
 use serde_json::Value;
+pub use timestamp::parse as timestamp;
 
 /// One document of a file.
 #[derive(Debug, Clone, PartialEq)]

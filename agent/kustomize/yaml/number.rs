@@ -28,7 +28,7 @@ fn whole(value: f64) -> String {
 }
 
 /// Go's `strconv.FormatFloat(value, 'g', -1, 64)`: the shortest text that reads back as the same number.
-pub(crate) fn general(value: f64) -> String {
+pub fn general(value: f64) -> String {
     shaped(&format!("{value:e}"))
 }
 

@@ -114,6 +114,30 @@ fn end_line(out: &mut String) {
     }
 }
 
+/// A text as go-yaml version 3 writes it in the place of a value: quotes only where it would read back as something
+/// else, lines never folded, several lines as a block. Its lines are indented by `indent`, and that is `step` more than
+/// what is around them; without `indent` there is no place for a block.
+pub fn value_text(text: &str, indent: Option<usize>, step: usize) -> String {
+    // A tab keeps version 3 from plain and single quotes, and not from a block.
+    let tab = text.contains('\t');
+    let shape = Shape::of(&text.replace('\t', "x"));
+    let plain = matches!(resolve(text, Dialect::Kustomize), Resolved::Str)
+        && matches!(resolve(text, Dialect::Kubernetes), Resolved::Str)
+        && !is_base_60(text);
+    let mut out = String::new();
+    let mut fold = Fold::new(&out, None);
+    match indent.filter(|_| shape.block) {
+        Some(indent) if text.contains('\n') => literal(&mut out, text, indent, step),
+        _ if text.contains('\n') => double_quoted(&mut out, text, &mut fold),
+        _ if plain && shape.plain && !tab && (indent.is_some() || !text.contains([',', '[', ']', '{', '}', '?'])) => {
+            out.push_str(text);
+        }
+        _ if plain && shape.single && !tab => single_quoted(&mut out, text, &mut fold),
+        _ => double_quoted(&mut out, text, &mut fold),
+    }
+    out
+}
+
 fn is_simple_key(key: &str) -> bool {
     key.len() <= 128 && !key.contains(is_break)
 }
@@ -125,7 +149,7 @@ fn scalar_text(out: &mut String, text: &str, indent: usize, simple_key: bool) {
         && !is_base_60(text);
     let mut fold = Fold::new(out, (!simple_key).then_some(indent + 2));
     if text.contains('\n') {
-        if shape.block && !simple_key { literal(out, text, indent + 2) } else { double_quoted(out, text, &mut fold) }
+        if shape.block && !simple_key { literal(out, text, indent + 2, 2) } else { double_quoted(out, text, &mut fold) }
     } else if plain && shape.plain {
         plain_text(out, text, &mut fold);
     } else if plain && shape.single {
@@ -272,10 +296,10 @@ fn is_base_60(text: &str) -> bool {
     middle.iter().all(|group| sixty(group)) && sixty(tail) && fraction.chars().all(|c| c.is_ascii_digit() || c == '_')
 }
 
-fn literal(out: &mut String, text: &str, indent: usize) {
+fn literal(out: &mut String, text: &str, indent: usize, step: usize) {
     out.push('|');
     if text.starts_with([' ', '\n', '\u{2028}', '\u{2029}']) {
-        out.push('2');
+        out.push_str(&step.to_string());
     }
     let mut tail = text.chars().rev();
     match (tail.next().is_some_and(is_break), tail.next()) {

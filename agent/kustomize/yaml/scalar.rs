@@ -21,13 +21,20 @@ pub enum Dialect {
 
 /// A scalar that was understood.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Resolved {
+pub enum Resolved {
+    /// `null` in one of its spellings, or nothing.
     Null,
+    /// A boolean.
     Bool(bool),
+    /// An integer.
     Int(i64),
+    /// An integer above those.
     UInt(u64),
+    /// A number with a fraction or an exponent.
     Float(f64),
+    /// A date, with or without a time.
     Timestamp,
+    /// Text.
     Str,
 }
 
@@ -49,7 +56,7 @@ pub(crate) fn tag_of(resolved: &Resolved) -> Tag {
 }
 
 /// Reads unquoted text.
-pub(crate) fn resolve(text: &str, dialect: Dialect) -> Resolved {
+pub fn resolve(text: &str, dialect: Dialect) -> Resolved {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Resolved::Null,
         "true" | "True" | "TRUE" => return Resolved::Bool(true),

@@ -4,7 +4,7 @@
 //! writes them as RFC 3339. So `since: 2001-1-2` leaves kustomize as `2001-01-02T00:00:00Z`.
 
 /// The RFC 3339 form of `text`, if go-yaml takes it for a timestamp.
-pub(crate) fn parse(text: &str) -> Option<String> {
+pub fn parse(text: &str) -> Option<String> {
     let (year, rest) = digits(text, 4, 4)?;
     let (month, rest) = digits(rest.strip_prefix('-')?, 1, 2)?;
     let (day, rest) = digits(rest.strip_prefix('-')?, 1, 2)?;

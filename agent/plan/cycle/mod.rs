@@ -45,7 +45,7 @@ pub struct Pace {
 pub enum Hold {
     /// Somebody suspended it.
     Suspended,
-    /// Its source is being loaded, or asked for the first time: there is nothing to say yet.
+    /// Its source, or an object that it takes values from, is read for the first time: there is nothing to say yet.
     Starting,
     /// Its source has nothing to offer; the text says why.
     Source(String),
