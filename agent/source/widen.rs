@@ -26,7 +26,7 @@ use super::verify::{self, Case, Head, Notes};
 use super::wire::WireError;
 use super::{Git, Repository, unproven};
 use crate::config::git::{GitSource, GitUrl, Limits, Reference};
-use crate::store::Extent;
+use crate::store::{Extent, SnapshotRow};
 
 /// How often more of one commit is fetched before whoever asks for more is refused.
 const ROUNDS: usize = 32;
@@ -149,10 +149,11 @@ impl Git {
     ) -> Result<bool, SourceError> {
         let _fetching = self.fetching.read().await;
         let store = &self.repository.store;
-        let is_meant = |head: &Head| commit.is_none_or(|commit| head.revision.commit() == commit);
-        let Some((head, row)) = self.accepted(source).await?.filter(|(head, _)| is_meant(head)) else {
-            return Ok(false);
-        };
+        // It need not be the newest: what was put back may need more, too.
+        let stored = store.snapshots(&source.name, u32::MAX).await?;
+        let is_meant = |row: &SnapshotRow| commit.is_none_or(|commit| row.snapshot.revision.commit() == commit);
+        let stored = stored.into_iter().find(is_meant);
+        let Some((head, row)) = self.accepted(source, stored).await? else { return Ok(false) };
         let note = store.source(&source.name).await?.server;
         let mut session =
             Session::new(&self.clients, source, note.as_deref(), meter.clone()).map_err(SourceError::Transport)?;

@@ -8,8 +8,12 @@ use rusqlite::{Connection, OpenFlags};
 use super::StoreError;
 
 /// Each step takes the schema one version up. A released step never changes.
-const MIGRATIONS: [&str; 3] =
-    [include_str!("schema.sql"), include_str!("migration-extent.sql"), include_str!("migration-evidence.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema.sql"),
+    include_str!("migration-extent.sql"),
+    include_str!("migration-evidence.sql"),
+    include_str!("migration-trials.sql"),
+];
 
 /// How the file was found.
 #[derive(Debug, PartialEq, Eq)]
