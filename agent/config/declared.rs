@@ -20,6 +20,12 @@ pub mod annotation {
     pub const PRUNE_LIMIT: &str = "wickie.dev/prune-limit";
     /// [`wickie_plan::Policy::prune_approved`].
     pub const PRUNE_APPROVE: &str = "wickie.dev/prune-approve";
+    /// The prefix of the two that spare a link.
+    pub const FETCH: &str = "wickie.dev/fetch-";
+    /// [`wickie_model::Windows`] in which a source is asked for news.
+    pub const FETCH_WINDOW: &str = "wickie.dev/fetch-window";
+    /// [`wickie_model::Budget`] of a source.
+    pub const FETCH_BUDGET: &str = "wickie.dev/fetch-budget";
     /// [`wickie_plan::Mode`].
     pub const MODE: &str = "wickie.dev/mode";
 }

@@ -1,9 +1,10 @@
 //! A GitRepository, validated.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
-use wickie_model::ResourceName;
+use wickie_model::{Budget, ResourceName, Window, Windows};
 
 use super::declared::{Declared, annotation};
 use super::flux::{self, GitProvider, GitReference, GitRepositorySpec, VerificationMode};
@@ -15,7 +16,7 @@ use super::{Invalid, NodeConfig};
 use crate::store::Origin;
 
 /// The annotations a GitRepository may carry.
-const ANNOTATIONS: [&str; 1] = [annotation::MANAGED];
+const ANNOTATIONS: [&str; 3] = [annotation::MANAGED, annotation::FETCH_WINDOW, annotation::FETCH_BUDGET];
 
 /// How many snapshots of a source are kept.
 const HISTORY: u32 = 5;
@@ -29,6 +30,10 @@ pub struct GitRepository {
     pub interval: Duration,
     /// Whether it is left alone.
     pub suspend: bool,
+    /// When it may be asked unasked: the node's window and its own.
+    pub windows: Windows,
+    /// How much it may cost. The node's budget is for all sources together, and not here.
+    pub budget: Option<Budget>,
 }
 
 /// The Secrets that a declared GitRepository names.
@@ -109,7 +114,21 @@ impl GitRepository {
             history: HISTORY,
             name,
         };
-        Ok(Self { source, interval: read_duration("spec.interval", &spec.interval)?, suspend: spec.suspend })
+        let window: Option<Window> = annotated(declared, annotation::FETCH_WINDOW)?;
+        let budget: Option<Budget> = annotated(declared, annotation::FETCH_BUDGET)?;
+        let local = source.url.local().is_some();
+        if local && (window.is_some() || budget.is_some()) {
+            let field = format!("metadata.annotations[{}...]", annotation::FETCH);
+            return Err(Invalid::field(field, "a repository on this node's own disk costs no link; take it out"));
+        }
+        let node_window = node.fetch_window.iter().filter(|_| !local).cloned();
+        Ok(Self {
+            source,
+            interval: read_duration("spec.interval", &spec.interval)?,
+            suspend: spec.suspend,
+            windows: node_window.chain(window).collect(),
+            budget,
+        })
     }
 }
 
@@ -130,6 +149,13 @@ fn local_roots(declared: &Declared, url: &GitUrl, node: &NodeConfig) -> Result<O
 fn included(name: &ResourceName, include: flux::GitRepositoryInclude) -> Include {
     let to = if include.to_path.is_empty() { include.repository.name.clone() } else { include.to_path };
     Include { name: ResourceName::new(&name.namespace, &include.repository.name), from: include.from_path, to }
+}
+
+/// The value of an annotation, where there is one.
+fn annotated<T: FromStr<Err: ToString>>(declared: &Declared, annotation: &str) -> Result<Option<T>, Invalid> {
+    let field = || format!("metadata.annotations[{annotation}]");
+    let read = |text: &String| text.parse().map_err(|error: T::Err| Invalid::field(field(), error.to_string()));
+    declared.annotations.get(annotation).map(read).transpose()
 }
 
 fn mode(mode: Option<VerificationMode>) -> VerifyMode {
@@ -183,6 +209,30 @@ mod tests {
         });
         let declared = Declared::new(ResourceKind::GitRepository, &document, origin, "flux-system").unwrap();
         GitRepository::new(&declared, secrets, node)
+    }
+
+    #[test]
+    fn the_link_is_spared_as_node_and_object_say() {
+        let document = |annotations: Value| {
+            json!({
+                "apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository",
+                "metadata": {"name": "shop", "annotations": annotations}, "spec": spec(json!({}))
+            })
+        };
+        let node = NodeConfig { fetch_window: Some("20:00-06:00".parse().unwrap()), ..NodeConfig::default() };
+        let read = |annotations| {
+            let document = document(annotations);
+            let declared = Declared::new(ResourceKind::GitRepository, &document, Origin::File, "flux-system").unwrap();
+            GitRepository::new(&declared, &Secrets::new(), &node)
+        };
+        let plain = read(json!({})).unwrap();
+        assert_eq!((plain.windows.to_string(), plain.budget), ("20:00-06:00".to_owned(), None));
+        let own = json!({annotation::FETCH_WINDOW: "Sat 22:00-23:00", annotation::FETCH_BUDGET: "1Mi/day"});
+        let both = read(own).unwrap();
+        assert_eq!(both.windows.to_string(), "20:00-06:00, and Sat 22:00-23:00");
+        assert_eq!(both.budget.unwrap().bytes, 1 << 20);
+        let error = read(json!({annotation::FETCH_BUDGET: "much"})).unwrap_err().to_string();
+        assert!(error.contains("wickie.dev/fetch-budget") && error.contains("much"), "{error}");
     }
 
     fn spec(more: Value) -> Value {

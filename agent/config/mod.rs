@@ -21,6 +21,7 @@ mod git_repository;
 mod kustomization;
 mod node;
 pub mod notification;
+pub mod receiver;
 pub mod secret;
 mod secrets;
 pub mod version_range;
@@ -39,6 +40,7 @@ pub fn secrets_named(declared: &Declared) -> Vec<Named> {
     match declared.resource.kind {
         wickie_model::ResourceKind::GitRepository => git_repository::named(declared),
         wickie_model::ResourceKind::Provider => notification::named(declared),
+        wickie_model::ResourceKind::Receiver => receiver::named(declared),
         _ => Vec::new(),
     }
 }

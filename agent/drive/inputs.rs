@@ -89,13 +89,15 @@ impl Drive {
         }
         let node_changed = read.node != self.node;
         let mut before = std::mem::replace(&mut self.files, read);
-        self.node = self.files.node.clone();
+        let policy = std::mem::replace(&mut self.node, self.files.node.clone());
         if !self.files.problems.is_empty() {
             // An object in a file that cannot be read now has not gone; nor has the node's policy become looser.
             for (resource, declared) in std::mem::take(&mut before.declared) {
                 self.files.declared.entry(resource).or_insert(declared);
             }
-            self.node.require_verified |= before.node.require_verified;
+            self.node.require_verified |= policy.require_verified;
+            self.node.fetch_window = self.node.fetch_window.take().or(policy.fetch_window);
+            self.node.fetch_budget = self.node.fetch_budget.take().or(policy.fetch_budget);
         }
         self.shared.announcer.borrow_mut().cluster_name = self.node.cluster.clone();
         self.merge_declared(node_changed);
@@ -284,7 +286,7 @@ impl Drive {
             }
             ResourceKind::Provider => self.provider_declared(declared),
             ResourceKind::Alert => self.alert_declared(declared),
-            ResourceKind::Receiver => self.unsupported(declared),
+            ResourceKind::Receiver => self.receiver_declared(declared),
         }
     }
 
@@ -295,8 +297,9 @@ impl Drive {
             ResourceKind::Kustomization => return self.kustomization_vanished(&resource.name),
             ResourceKind::Provider => self.provider_removed(&resource.name),
             ResourceKind::Alert => drop(self.shared.announcer.borrow_mut().alerts.remove(&resource.name)),
-            ResourceKind::Receiver => {}
+            ResourceKind::Receiver => self.receiver_removed(&resource.name),
         }
+        self.metrics.forget(resource.kind, &resource.name);
         self.records.remove(resource);
         self.batch.gone.push(resource.clone());
     }
@@ -370,6 +373,8 @@ impl Drive {
             (ResourceKind::GitRepository, Err(why)) => self.source_without_secrets(&resource.name, why),
             (ResourceKind::Provider, Ok(secrets)) => self.provider_secrets(&declared, &secrets),
             (ResourceKind::Provider, Err(why)) => self.provider_without_secrets(&resource.name, why),
+            (ResourceKind::Receiver, Ok(secrets)) => self.receiver_secrets(&declared, &secrets),
+            (ResourceKind::Receiver, Err(why)) => self.receiver_without_secrets(&resource.name, why),
             _ => {}
         }
     }

@@ -229,6 +229,9 @@ impl Drive {
 
     /// Writes what this step changed. What cannot be written is kept, and written later.
     pub(super) async fn write(&mut self) {
+        if !self.batch.is_empty() || self.ledger.is_heavy() {
+            self.ledger.write_to(&mut self.batch);
+        }
         if self.batch.is_empty() || self.statuses.retry.is_some_and(|due| self.clock.now() < due) {
             return;
         }
@@ -239,7 +242,7 @@ impl Drive {
                 if self.store_trouble.take().is_some() {
                     tracing::info!("the store can be written again");
                 }
-                if !batch.events.is_empty() {
+                if !batch.events.is_empty() || !batch.late.is_empty() {
                     self.reporter.wake();
                 }
             }
@@ -266,12 +269,14 @@ impl Drive {
 }
 
 fn append(batch: &mut Batch, newer: Batch) {
-    let Batch { records, gone, inventory, runs, events } = newer;
+    let Batch { records, gone, inventory, runs, events, late, traffic } = newer;
     batch.records.extend(records);
     batch.gone.extend(gone);
     batch.inventory.extend(inventory);
     batch.runs.extend(runs);
     batch.events.extend(events);
+    batch.late.extend(late);
+    batch.traffic.extend(traffic);
 }
 
 /// The conditions that a record holds.

@@ -2,7 +2,10 @@
 
 use wickie_model::{Event, Resource, ResourceKind};
 
-use super::{Delivery, InventoryChange, Record, Run, Store, StoreError, events, inventory, outbox, resources, runs};
+use super::{
+    Delivery, InventoryChange, Record, Run, Store, StoreError, TrafficDay, events, inventory, outbox, resources, runs,
+    traffic,
+};
 
 /// What one step of the loop brought. It is written whole or not at all, so that no report is lost between the work
 /// and the outbox.
@@ -19,6 +22,10 @@ pub struct Batch {
     pub runs: Vec<Run>,
     /// What happened, each with its way to those who must hear of it.
     pub events: Vec<(Event, Vec<Delivery>)>,
+    /// More ways for events that were written before it was known who must hear of them.
+    pub late: Vec<Delivery>,
+    /// What sources have cost, as it stands now.
+    pub traffic: Vec<TrafficDay>,
 }
 
 impl Batch {
@@ -29,6 +36,8 @@ impl Batch {
             && self.inventory.is_empty()
             && self.runs.is_empty()
             && self.events.is_empty()
+            && self.late.is_empty()
+            && self.traffic.is_empty()
     }
 }
 
@@ -52,6 +61,9 @@ impl Store {
             for change in &batch.inventory {
                 inventory::change(transaction, change)?;
             }
+            for day in &batch.traffic {
+                traffic::put(transaction, day)?;
+            }
             for run in &batch.runs {
                 runs::add(transaction, run)?;
             }
@@ -61,8 +73,12 @@ impl Store {
                     outbox::add(transaction, delivery)?;
                 }
             }
-            let newest = batch.events.iter().rev().find(|(_, deliveries)| !deliveries.is_empty());
-            newest.map_or(Ok(()), |(event, _)| outbox::make_room(transaction, event.at))
+            for delivery in &batch.late {
+                outbox::add(transaction, delivery)?;
+            }
+            let events = batch.events.iter().filter(|(_, deliveries)| !deliveries.is_empty()).map(|(event, _)| event);
+            let newest = events.chain(batch.late.iter().map(|late| &late.event)).map(|event| event.at).max();
+            newest.map_or(Ok(()), |newest| outbox::make_room(transaction, newest))
         })
         .await
     }

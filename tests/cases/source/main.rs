@@ -11,6 +11,8 @@ mod frugal;
 mod gitea;
 mod local;
 mod include;
+mod room;
+mod share;
 mod ssh;
 mod submodules;
 mod sparse;
