@@ -74,7 +74,7 @@ pub use wire::WireError;
 use body::Meter;
 use breaker::Breaker;
 use client::Clients;
-use line::{Lines, Turn};
+use line::Lines;
 use reference::Offer;
 use repository::Repository;
 use room::{InUse, Unfit};

@@ -40,7 +40,7 @@ impl Git {
         let row = store.source(&source.name).await?;
         let mut session = Session::new(&self.clients, source, turn.server(row.server.as_deref()), meter.clone())
             .map_err(SourceError::Transport)?;
-        let polled = self.converse(source, further, &row, &mut session, turn, meter, now).await;
+        let polled = self.converse(source, further, &row, (&mut session, turn), meter, now).await;
         if let Some(note) = session.note() {
             turn.learn(&note);
             store.note_server(&source.name, Some(note)).await?;
@@ -53,8 +53,7 @@ impl Git {
         source: &GitSource,
         further: Option<&Further>,
         row: &SourceRow,
-        session: &mut Session,
-        turn: &mut Turn,
+        (session, turn): (&mut Session, &mut Turn),
         meter: &Meter,
         now: Timestamp,
     ) -> Result<PollOutcome, SourceError> {

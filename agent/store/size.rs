@@ -271,8 +271,14 @@ mod tests {
         let commit = |byte: u8| Oid::from_bytes([byte; 20]);
         for (source, byte) in [("a", 1), ("b", 2), ("a", 3), ("a", 4), ("a", 5)] {
             let revision = Revision::new(Some("main".to_owned()), commit(byte));
-            let snapshot =
-                NewSnapshot { revision, tag: None, signer: None, bytes: 0, accepted_at: Timestamp::UNIX_EPOCH };
+            let snapshot = NewSnapshot {
+                revision,
+                tag: None,
+                signer: None,
+                bytes: 0,
+                accepted_at: Timestamp::UNIX_EPOCH,
+                extent: Default::default(),
+            };
             let floor = Floor { track: "u".to_owned(), commit: commit(byte), tag: None, version: None };
             store.accept_snapshot(&name(source), snapshot, floor, 5).await.unwrap();
         }
