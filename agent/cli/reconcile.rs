@@ -71,6 +71,9 @@ pub(super) fn show(
     settings: &Settings,
     out: &mut Out,
 ) -> Result<Exit, CliError> {
+    if let Some(note) = &outcome.note {
+        out.say(note)?;
+    }
     out.answer(settings.format, outcome, |outcome, look| match waited {
         true => sentence(resource, outcome, look),
         false => taken(resource, "is under way: see `wickie status`", look),

@@ -1,10 +1,14 @@
 //! `wickie run`: the agent itself.
 
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+
+use wickie_model::parse_size;
 
 use super::{CliError, Cluster, Exit, Settings};
 use crate::cluster::Connection;
 use crate::drive::{self, DriveError};
+use crate::store::{Bounds, SMALLEST_MOST};
 
 /// As written.
 #[derive(Clone, Debug, clap::Args)]
@@ -14,6 +18,12 @@ pub(super) struct Args {
     config: Vec<PathBuf>,
     #[command(flatten)]
     cluster: Cluster,
+    /// Serve metrics, probes and webhooks at this address, such as 127.0.0.1:9797 or :9797; not at all without
+    #[arg(long, value_name = "ADDR", value_parser = address)]
+    listen: Option<SocketAddr>,
+    /// How large the store may grow, such as 512Mi
+    #[arg(long, value_name = "SIZE", default_value = "1Gi", value_parser = size)]
+    max_store: u64,
     /// Do everything once, send the reports, and end
     #[arg(long)]
     once: bool,
@@ -42,7 +52,7 @@ pub(super) async fn execute(args: Args, settings: &Settings) -> Result<Exit, Cli
 impl Args {
     /// As used.
     fn settings(self, settings: &Settings) -> drive::Settings {
-        let Self { mut config, cluster, once, all, takeover } = self;
+        let Self { mut config, cluster, listen, max_store, once, all, takeover } = self;
         if config.is_empty() && Path::new(CONFIG).exists() {
             config.push(CONFIG.into());
         }
@@ -50,6 +60,8 @@ impl Args {
             data_dir: settings.data_dir.clone(),
             config,
             connection: Connection { kubeconfig: cluster.kubeconfig, context: cluster.context },
+            listen,
+            bounds: Bounds { most: max_store },
             once,
             all,
             takeover,
@@ -58,9 +70,41 @@ impl Args {
     }
 }
 
+/// `HOST:PORT` with the host as numbers; `:PORT` is every address of the node.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let everywhere = text.strip_prefix(':').and_then(|port| port.parse().ok());
+    let everywhere = everywhere.map(|port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
+    everywhere.map_or_else(
+        || text.parse().map_err(|_| "it is written like 127.0.0.1:9797, [::1]:9797 or :9797".to_owned()),
+        Ok,
+    )
+}
+
+/// A size that leaves room for anything.
+fn size(text: &str) -> Result<u64, String> {
+    match parse_size(text).map_err(|error| error.to_string())? {
+        size if size < SMALLEST_MOST => Err(format!("less than {} leaves no room for anything", SMALLEST_MOST)),
+        size => Ok(size),
+    }
+}
+
 /// The node's name: what the pod is told, or what the system calls itself.
 fn node_name() -> String {
     let told = std::env::var("NODE_NAME").ok().filter(|name| !name.is_empty());
     let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
     told.or_else(host).map(|name| name.trim().to_owned()).unwrap_or_else(|| "unknown".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_and_sizes() {
+        assert_eq!(address(":9797").unwrap().to_string(), "[::]:9797");
+        assert_eq!(address("127.0.0.1:0").unwrap().to_string(), "127.0.0.1:0");
+        assert!(address("localhost").is_err() && address(":x").is_err());
+        assert_eq!(size("512Mi"), Ok(512 << 20));
+        assert!(size("1Mi").is_err() && size("lots").is_err());
+    }
 }

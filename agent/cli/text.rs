@@ -94,6 +94,20 @@ pub(super) fn revision(text: &str) -> String {
     text.parse::<Revision>().map_or_else(|_| clean(text), |revision| revision.short())
 }
 
+/// Bytes as people read them, three digits at the most: `17 B`, `4.2 KiB`, `118 MiB`.
+pub(super) fn bytes(number: u64) -> String {
+    let mut value = number as f64;
+    for unit in ["B", "KiB", "MiB", "GiB"] {
+        match value {
+            _ if unit == "B" && number < 1_024 => return format!("{number} B"),
+            0.0..9.95 if unit != "B" => return format!("{value:.1} {unit}"),
+            0.0..1_023.5 if unit != "B" => return format!("{value:.0} {unit}"),
+            _ => value /= 1_024.0,
+        }
+    }
+    format!("{value:.1} TiB")
+}
+
 /// `1 object`, `2 objects`.
 pub(super) fn count(number: impl Into<u64>, noun: &str) -> String {
     let number = number.into();
@@ -131,6 +145,22 @@ mod tests {
     #[test]
     fn nothing_from_outside_steers_the_terminal() {
         assert_eq!(clean("a\x1b[31m\r\nb\u{9b}c"), "a [31m b c");
+    }
+
+    #[test]
+    fn bytes_are_short() {
+        for (number, text) in [
+            (0, "0 B"),
+            (1_023, "1023 B"),
+            (1_024, "1.0 KiB"),
+            (10_200, "10 KiB"),
+            (1_048_000, "1023 KiB"),
+            (1_048_400, "1.0 MiB"),
+            (5 << 20, "5.0 MiB"),
+            (3 << 40, "3.0 TiB"),
+        ] {
+            assert_eq!(bytes(number), text, "{number}");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use wickie_model::ObjectId;
 
+use super::counted::Counted;
 use super::error::{ApiError, Class};
 use super::events::Events;
 use super::kinds::{Kind, Kinds};
@@ -38,6 +39,7 @@ pub struct Cluster {
     client: Client,
     kinds: Kinds,
     throttle: Arc<Throttle>,
+    counted: Arc<Counted>,
 }
 
 /// What became of an apply.
@@ -78,12 +80,17 @@ pub struct Listed {
 impl Cluster {
     /// The API server that `client` speaks to.
     pub fn new(client: Client) -> Self {
-        Self { client, kinds: Kinds::default(), throttle: Arc::default() }
+        Self { client, kinds: Kinds::default(), throttle: Arc::default(), counted: Arc::default() }
     }
 
     /// The client itself, for what is sent elsewhere.
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// How many requests were made since the start, by method and status; 0 where there was no answer.
+    pub fn requests(&self) -> Vec<((String, u16), u64)> {
+        self.counted.read()
     }
 
     /// What is known of the kinds that the server has.
@@ -233,7 +240,9 @@ impl Cluster {
 
     /// Sends a request; its answer is a success, with the body still to come.
     async fn open(&self, tried: &str, request: Request<Vec<u8>>) -> Result<Response<Body>, ApiError> {
+        let method = request.method().clone();
         let answer = self.client.send(request.map(Body::from)).await;
+        self.counted.count(method.as_str(), answer.as_ref().map_or(0, |answer| answer.status().as_u16()));
         let answer = answer.map_err(|error| ApiError::from_kube(tried.to_owned(), &error))?;
         let code = answer.status();
         if code.is_success() {

@@ -5,6 +5,7 @@
 
 mod api;
 mod connect;
+mod counted;
 mod error;
 mod events;
 mod kinds;

@@ -12,6 +12,7 @@ use wickie_model::ResourceKind;
 
 use super::flux::{GitRepositorySpec, KustomizationSpec, RawSpec};
 use super::notification::{AlertSpec, ProviderSpec};
+use super::receiver::ReceiverSpec;
 
 /// The label that tells our CRDs from Flux's.
 pub(crate) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "wickie");
@@ -28,6 +29,7 @@ pub fn crds() -> Vec<Value> {
         definition(ResourceKind::Kustomization, &["ks"], spec_schema::<KustomizationSpec>(&[]), &[]),
         definition(ResourceKind::Provider, &[], spec_schema::<ProviderSpec>(&[]), &[("Type", "string", ".spec.type")]),
         definition(ResourceKind::Alert, &[], spec_schema::<AlertSpec>(&[]), &[]),
+        definition(ResourceKind::Receiver, &[], spec_schema::<ReceiverSpec>(&[]), &[("Type", "string", ".spec.type")]),
     ]
 }
 
@@ -134,6 +136,7 @@ mod tests {
             ["interval", "serviceAccountName/x-kubernetes-preserve-unknown-fields"],
             ["address", "channel/x-kubernetes-preserve-unknown-fields"],
             ["eventSources", "providerRef"],
+            ["resources", "resourceFilter/x-kubernetes-preserve-unknown-fields"],
         ]) {
             let spec = crd.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec").unwrap();
             for field in fields {

@@ -24,6 +24,12 @@ pub mod annotation {
     pub const ON_UNHEALTHY: &str = "wickie.dev/on-unhealthy";
     /// How many snapshots of a source are kept.
     pub const HISTORY: &str = "wickie.dev/history";
+    /// The prefix of the two that spare a link.
+    pub const FETCH: &str = "wickie.dev/fetch-";
+    /// [`wickie_model::Windows`] in which a source is asked for news.
+    pub const FETCH_WINDOW: &str = "wickie.dev/fetch-window";
+    /// [`wickie_model::Budget`] of a source.
+    pub const FETCH_BUDGET: &str = "wickie.dev/fetch-budget";
     /// [`wickie_plan::Mode`].
     pub const MODE: &str = "wickie.dev/mode";
 }

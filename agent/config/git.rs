@@ -59,10 +59,39 @@ pub struct GitSource {
     pub history: u32,
 }
 
+/// Who speaks to which repository, by which way: sources that are equal in this hear the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Party {
+    url: GitUrl,
+    credentials: Option<Credentials>,
+    ca: Option<Vec<u8>>,
+    client_certificate: Option<ClientCertificate>,
+    proxy: Option<Proxy>,
+    local_roots: Option<Vec<PathBuf>>,
+}
+
 impl GitSource {
     /// Whether anybody must have signed what is taken from it.
     pub fn is_verified(&self) -> bool {
         self.verify.is_some() || self.policy.is_some()
+    }
+
+    /// Lets it cost this many bytes in one operation, together with the sources beside it.
+    pub fn allow(&mut self, bytes: u64) {
+        self.limits.allowance = bytes;
+        self.others.iter_mut().for_each(|other| other.limits.allowance = bytes);
+    }
+
+    /// Who speaks to which repository.
+    pub fn party(&self) -> Party {
+        Party {
+            url: self.url.clone(),
+            credentials: self.credentials.clone(),
+            ca: self.ca.clone(),
+            client_certificate: self.client_certificate.clone(),
+            proxy: self.proxy.clone(),
+            local_roots: self.local_roots.clone(),
+        }
     }
 
     /// What the floor belongs to: the URL and the reference as they are written. A change of either is an order.
@@ -83,7 +112,7 @@ pub struct Include {
 }
 
 /// How to say who we are: over HTTP by password or token, over SSH by a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Credentials {
     /// HTTP basic authentication.
     Basic {
@@ -300,6 +329,8 @@ impl fmt::Display for GitUrl {
 pub struct Limits {
     /// Bytes received in one operation.
     pub received: u64,
+    /// Bytes sent and received in one operation, heads included: what is left of a budget.
+    pub allowance: u64,
     /// Bytes of one object, inflated.
     pub object: u64,
     /// Bytes of all objects of one operation, inflated.
@@ -322,6 +353,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             received: 512 << 20,
+            allowance: u64::MAX,
             object: 64 << 20,
             inflated: 1 << 30,
             objects: 1_000_000,

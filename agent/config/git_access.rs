@@ -11,7 +11,7 @@ use super::secret::Secret;
 use super::secrets::SecretData;
 
 /// A client certificate (mutual TLS).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ClientCertificate {
     /// The certificate and those between it and its authority, PEM.
     pub certificate: Vec<u8>,
@@ -20,7 +20,7 @@ pub struct ClientCertificate {
 }
 
 /// A GitHub App, installed for an owner.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct GitHubApp {
     /// The App's id.
     pub app: u64,
@@ -33,7 +33,7 @@ pub struct GitHubApp {
 }
 
 /// Which installation of a GitHub App.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Installation {
     /// By its id.
     Id(u64),
@@ -42,7 +42,7 @@ pub enum Installation {
 }
 
 /// A proxy, and who we are there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Proxy {
     /// `http`, `https`, `socks5` (names are looked up here) or `socks5h` (names are looked up there), host and port.
     pub address: Url,

@@ -1,9 +1,10 @@
 //! A GitRepository, validated.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
-use wickie_model::ResourceName;
+use wickie_model::{Budget, ResourceName, Window, Windows};
 
 use super::declared::{Declared, annotation};
 use super::flux::{self, GitProvider, GitReference, GitRepositorySpec, VerificationMode};
@@ -15,7 +16,8 @@ use super::{Invalid, NodeConfig};
 use crate::store::Origin;
 
 /// The annotations a GitRepository may carry.
-const ANNOTATIONS: [&str; 2] = [annotation::HISTORY, annotation::MANAGED];
+const ANNOTATIONS: [&str; 4] =
+    [annotation::FETCH_BUDGET, annotation::FETCH_WINDOW, annotation::HISTORY, annotation::MANAGED];
 
 /// How many snapshots of a source are kept, unless it says otherwise; what a Kustomization needs is kept beside them.
 const HISTORY: u32 = 5;
@@ -32,6 +34,10 @@ pub struct GitRepository {
     pub interval: Duration,
     /// Whether it is left alone.
     pub suspend: bool,
+    /// When it may be asked unasked: the node's window and its own.
+    pub windows: Windows,
+    /// How much it may cost. The node's budget is for all sources together, and not here.
+    pub budget: Option<Budget>,
 }
 
 /// The Secrets that a declared GitRepository names.
@@ -126,7 +132,21 @@ impl GitRepository {
             history: annotated(declared, annotation::HISTORY, history)?.unwrap_or(HISTORY),
             name,
         };
-        Ok(Self { source, interval: read_duration("spec.interval", &spec.interval)?, suspend: spec.suspend })
+        let window: Option<Window> = annotated(declared, annotation::FETCH_WINDOW, parsed)?;
+        let budget: Option<Budget> = annotated(declared, annotation::FETCH_BUDGET, parsed)?;
+        let local = source.url.local().is_some();
+        if local && (window.is_some() || budget.is_some()) {
+            let field = format!("metadata.annotations[{}...]", annotation::FETCH);
+            return Err(Invalid::field(field, "a repository on this node's own disk costs no link; take it out"));
+        }
+        let node_window = node.fetch_window.iter().filter(|_| !local).cloned();
+        Ok(Self {
+            source,
+            interval: read_duration("spec.interval", &spec.interval)?,
+            suspend: spec.suspend,
+            windows: node_window.chain(window).collect(),
+            budget,
+        })
     }
 }
 
@@ -154,6 +174,10 @@ fn history(text: &str) -> Result<u32, String> {
         Ok(count @ 1..=LONGEST_HISTORY) => Ok(count),
         _ => Err(format!("{text:?} is not a number of snapshots from 1 to {LONGEST_HISTORY}")),
     }
+}
+
+fn parsed<T: FromStr<Err: ToString>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: T::Err| error.to_string())
 }
 
 fn mode(mode: Option<VerificationMode>) -> VerifyMode {
@@ -207,6 +231,30 @@ mod tests {
         });
         let declared = Declared::new(ResourceKind::GitRepository, &document, origin, "flux-system").unwrap();
         GitRepository::new(&declared, secrets, node)
+    }
+
+    #[test]
+    fn the_link_is_spared_as_node_and_object_say() {
+        let document = |annotations: Value| {
+            json!({
+                "apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository",
+                "metadata": {"name": "shop", "annotations": annotations}, "spec": spec(json!({}))
+            })
+        };
+        let node = NodeConfig { fetch_window: Some("20:00-06:00".parse().unwrap()), ..NodeConfig::default() };
+        let read = |annotations| {
+            let document = document(annotations);
+            let declared = Declared::new(ResourceKind::GitRepository, &document, Origin::File, "flux-system").unwrap();
+            GitRepository::new(&declared, &Secrets::new(), &node)
+        };
+        let plain = read(json!({})).unwrap();
+        assert_eq!((plain.windows.to_string(), plain.budget), ("20:00-06:00".to_owned(), None));
+        let own = json!({annotation::FETCH_WINDOW: "Sat 22:00-23:00", annotation::FETCH_BUDGET: "1Mi/day"});
+        let both = read(own).unwrap();
+        assert_eq!(both.windows.to_string(), "20:00-06:00, and Sat 22:00-23:00");
+        assert_eq!(both.budget.unwrap().bytes, 1 << 20);
+        let error = read(json!({annotation::FETCH_BUDGET: "much"})).unwrap_err().to_string();
+        assert!(error.contains("wickie.dev/fetch-budget") && error.contains("much"), "{error}");
     }
 
     fn spec(more: Value) -> Value {

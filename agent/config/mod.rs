@@ -21,6 +21,7 @@ mod git_repository;
 mod kustomization;
 mod node;
 pub mod notification;
+pub mod receiver;
 pub mod secret;
 mod secrets;
 mod verification;
@@ -41,6 +42,7 @@ pub fn secrets_named(declared: &Declared) -> Vec<Named> {
     match declared.resource.kind {
         wickie_model::ResourceKind::GitRepository => git_repository::named(declared),
         wickie_model::ResourceKind::Provider => notification::named(declared),
+        wickie_model::ResourceKind::Receiver => receiver::named(declared),
         _ => Vec::new(),
     }
 }

@@ -1,9 +1,12 @@
 //! What the node's owner decides: security policy that no tenant and no object in the cluster can change.
 
+use std::fmt::Display;
 use std::path::{Component, Path, PathBuf};
+use std::str::FromStr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use wickie_model::{Budget, Window};
 
 use super::{Invalid, Verification};
 
@@ -35,6 +38,12 @@ pub struct NodeConfig {
     /// Why the configuration cannot be read, if it cannot: what it asks for is then not known, and no source is followed.
     #[serde(skip)]
     pub unreadable: Option<String>,
+    /// When sources may be asked for news; an object's own window narrows it.
+    #[serde(deserialize_with = "written")]
+    pub fetch_window: Option<Window>,
+    /// How much all sources together may cost.
+    #[serde(deserialize_with = "written")]
+    pub fetch_budget: Option<Budget>,
 }
 
 impl Default for NodeConfig {
@@ -48,6 +57,8 @@ impl Default for NodeConfig {
             local_repositories: Vec::new(),
             verification: Verification::default(),
             unreadable: None,
+            fetch_window: None,
+            fetch_budget: None,
         }
     }
 }
@@ -68,6 +79,8 @@ impl NodeConfig {
         if self.verification.is_empty() {
             self.verification = before.verification;
         }
+        self.fetch_window = self.fetch_window.take().or(before.fetch_window);
+        self.fetch_budget = self.fetch_budget.take().or(before.fetch_budget);
     }
 
     /// Reads a document of this kind.
@@ -98,5 +111,32 @@ impl NodeConfig {
     /// looked at once it is opened.
     pub(crate) fn allows_local(&self, path: &Path) -> bool {
         self.local_repositories.iter().any(|folder| path.starts_with(folder) && path != folder)
+    }
+}
+
+/// A value in its written form.
+fn written<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| text.parse().map_err(serde::de::Error::custom)).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn windows_and_budgets_are_read_and_refused_in_words() {
+        let node = |spec: Value| NodeConfig::from_document(&json!({ "spec": spec }));
+        let read = node(json!({"fetch-window": "22:00-04:00", "fetch-budget": "5Mi/day"})).unwrap();
+        assert_eq!(
+            (read.fetch_window.unwrap().to_string(), read.fetch_budget.unwrap().bytes),
+            ("22:00-04:00".into(), 5 << 20)
+        );
+        for (field, value) in [("fetch-window", "at night"), ("fetch-budget", "5Mi")] {
+            let error = node(json!({ field: value })).unwrap_err().to_string();
+            assert!(error.contains(value), "{error}");
+        }
     }
 }

@@ -1,6 +1,11 @@
 //! Saying what happened: an event, and the way to everybody who must hear of it.
+//!
+//! Alerts that the cluster declares are not known yet when the agent starts. Those that were known before a restart stand
+//! in the store, and serve until the cluster has been read; and what is said before that is routed once more after it, so
+//! that an Alert that is new misses nothing either.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
 
 use jiff::Timestamp;
@@ -37,7 +42,21 @@ pub(super) struct Announcer {
     /// Providers that nothing is kept for.
     pub(super) closed: BTreeSet<ResourceName>,
     pub(super) about: HashMap<Resource, About>,
+    /// What was said before all Alerts were known; nothing once they are.
+    early: RefCell<Option<VecDeque<Early>>>,
 }
+
+/// An event that was said before all Alerts were known.
+struct Early {
+    event: Event,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+    /// Who hears of it already.
+    told: Vec<ResourceName>,
+}
+
+/// So many early events are remembered, the newest.
+const EARLY: usize = 1_000;
 
 impl Announcer {
     pub(super) fn new(cluster: Cluster, instance: String) -> Self {
@@ -49,6 +68,7 @@ impl Announcer {
             alerts: BTreeMap::new(),
             closed: BTreeSet::new(),
             about: HashMap::new(),
+            early: RefCell::new(Some(VecDeque::new())),
         }
     }
 
@@ -91,7 +111,27 @@ impl Announcer {
             annotations: about.map_or(&none, |about| &about.annotations),
         };
         let deliveries = route(&event, subject, self.alerts.values(), &self.closed);
+        if let Some(early) = self.early.borrow_mut().as_mut() {
+            if early.len() >= EARLY {
+                early.pop_front();
+            }
+            let told = deliveries.iter().map(|delivery| delivery.provider.clone()).collect();
+            let (labels, annotations) = (subject.labels.clone(), subject.annotations.clone());
+            early.push_back(Early { event: event.clone(), labels, annotations, told });
+        }
         (event, deliveries)
+    }
+
+    /// All Alerts are known now: the ways of what was said before, to those who do not hear of it already.
+    pub(super) fn route_early(&self) -> Vec<Delivery> {
+        let early = self.early.borrow_mut().take().unwrap_or_default();
+        let mut late = Vec::new();
+        for Early { event, labels, annotations, told } in early {
+            let subject = Subject { labels: &labels, annotations: &annotations };
+            let ways = route(&event, subject, self.alerts.values(), &self.closed);
+            late.extend(ways.into_iter().filter(|way| !told.contains(&way.provider)));
+        }
+        late
     }
 
     /// Tells whoever sends that there is something new.

@@ -14,6 +14,7 @@ const PROBLEMS: usize = 20;
 /// Somebody who waits until work on a resource is done.
 pub(super) struct Waiter {
     resource: Resource,
+    note: Option<String>,
     reply: oneshot::Sender<Asked<Outcome>>,
 }
 
@@ -29,6 +30,10 @@ impl Drive {
                 self.order_rollback(rollback::Order { resource, to, permit, wait, reply });
             }
             Command::Diff { name, reply } => self.order_diff(&name, reply),
+            Command::Hook { receiver, reply } => {
+                let asked = self.hooked(&receiver);
+                let _ = reply.send(asked);
+            }
             Command::Live { reply } => drop(reply.send(self.live())),
         }
     }
@@ -56,15 +61,22 @@ impl Drive {
             return drop(reply.send(Err(Refused::Not { message })));
         }
         let name = resource.name.clone();
+        let mut note = None;
         match (resource.kind, with_source) {
-            (ResourceKind::GitRepository, _) => self.ask_source(&name),
+            (ResourceKind::GitRepository, _) => {
+                note = self.passed_over(&name);
+                self.ask_source(&name);
+            }
             (ResourceKind::Kustomization, true) => {
                 let source = self.kustomizations.get_mut(&name).and_then(|state| {
                     state.after_source = true;
                     state.source().cloned()
                 });
                 match source {
-                    Some(source) => self.ask_source(&source),
+                    Some(source) => {
+                        note = self.passed_over(&source);
+                        self.ask_source(&source);
+                    }
                     None => self.admit(&name, Cause::Request),
                 }
             }
@@ -75,9 +87,9 @@ impl Drive {
             }
         }
         if wait {
-            self.waiters.push(Waiter { resource, reply });
+            self.waiters.push(Waiter { resource, note, reply });
         } else {
-            let _ = reply.send(Ok(self.outcome(&resource, false)));
+            let _ = reply.send(Ok(Outcome { note, ..self.outcome(&resource, false) }));
         }
     }
 
@@ -110,10 +122,11 @@ impl Drive {
             ResourceKind::GitRepository => self.source_declared(&declared),
             ResourceKind::Kustomization => self.kustomization_declared(&declared),
             ResourceKind::Provider => self.provider_declared(&declared),
-            _ => {}
+            ResourceKind::Receiver => self.receiver_declared(&declared),
+            ResourceKind::Alert => {}
         }
         match wait {
-            true => self.waiters.push(Waiter { resource, reply }),
+            true => self.waiters.push(Waiter { resource, note: None, reply }),
             false => drop(reply.send(Ok(self.outcome(&resource, true)))),
         }
     }
@@ -124,7 +137,15 @@ impl Drive {
         let (done, waiting) = self.waiters.drain(..).partition(|waiter| waiter.resource == *resource);
         self.waiters = waiting;
         let done: Vec<Waiter> = done;
-        done.into_iter().for_each(|waiter| drop(waiter.reply.send(Ok(outcome.clone()))));
+        for Waiter { note, reply, .. } in done {
+            let _ = reply.send(Ok(Outcome { note, ..outcome.clone() }));
+        }
+    }
+
+    /// What keeps a source from being asked by itself, and does not keep it from being asked by somebody.
+    fn passed_over(&self, source: &ResourceName) -> Option<String> {
+        let held = self.sources.get(source)?.held()?.live();
+        Some(format!("asked all the same, because you did: otherwise {}", held.message))
     }
 
     /// Answers when the work on a resource is done, or at once.
@@ -157,6 +178,7 @@ impl Drive {
             reason: ready.map(|ready| ready.reason.clone()).unwrap_or_default(),
             message: ready.map(|ready| ready.message.clone()).unwrap_or_default(),
             revision,
+            note: None,
         }
     }
 
@@ -165,7 +187,9 @@ impl Drive {
         let wall = |moment| self.clock.wall(moment);
         let sources = self.sources.iter().map(|(name, state)| {
             let next_poll = state.next_poll().and_then(wall);
-            (name.clone(), SourceLive { last_contact: state.last_contact(), next_poll })
+            let held = state.held().map(super::link::Held::live);
+            let traffic = self.traffic_live(name);
+            (name.clone(), SourceLive { last_contact: state.last_contact(), next_poll, held, traffic })
         });
         let kustomizations = self.kustomizations.iter().map(|(name, state)| {
             let unhealthy = self.unhealthy(state);
@@ -192,7 +216,16 @@ impl Drive {
             sources: sources.collect(),
             kustomizations: kustomizations.collect(),
             providers: self.reporter.states(),
+            starting: self.starting(),
+            api_requests: self.shared.cluster.requests(),
         }
+    }
+
+    /// What is waited for before the agent is fully at work.
+    fn starting(&self) -> Vec<String> {
+        let inputs = (!self.cluster_input.is_read()).then(|| "what the cluster declares is not read yet".to_owned());
+        let sources = self.sources.iter().filter(|(_, state)| state.is_starting());
+        inputs.into_iter().chain(sources.map(|(name, _)| format!("GitRepository {name} is being loaded"))).collect()
     }
 
     fn order_diff(&mut self, name: &ResourceName, reply: oneshot::Sender<Asked<String>>) {

@@ -284,7 +284,7 @@ impl Drive {
             }
             ResourceKind::Provider => self.provider_declared(declared),
             ResourceKind::Alert => self.alert_declared(declared),
-            ResourceKind::Receiver => self.unsupported(declared),
+            ResourceKind::Receiver => self.receiver_declared(declared),
         }
     }
 
@@ -295,8 +295,9 @@ impl Drive {
             ResourceKind::Kustomization => return self.kustomization_vanished(&resource.name),
             ResourceKind::Provider => self.provider_removed(&resource.name),
             ResourceKind::Alert => drop(self.shared.announcer.borrow_mut().alerts.remove(&resource.name)),
-            ResourceKind::Receiver => {}
+            ResourceKind::Receiver => self.receiver_removed(&resource.name),
         }
+        self.metrics.forget(resource.kind, &resource.name);
         self.records.remove(resource);
         self.batch.gone.push(resource.clone());
     }
@@ -370,6 +371,8 @@ impl Drive {
             (ResourceKind::GitRepository, Err(why)) => self.source_without_secrets(&resource.name, why),
             (ResourceKind::Provider, Ok(secrets)) => self.provider_secrets(&declared, &secrets),
             (ResourceKind::Provider, Err(why)) => self.provider_without_secrets(&resource.name, why),
+            (ResourceKind::Receiver, Ok(secrets)) => self.receiver_secrets(&declared, &secrets),
+            (ResourceKind::Receiver, Err(why)) => self.receiver_without_secrets(&resource.name, why),
             _ => {}
         }
     }

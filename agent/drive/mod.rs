@@ -18,8 +18,10 @@ mod command;
 mod diff;
 mod inputs;
 mod kustomizations;
+mod link;
 mod live;
 mod providers;
+mod receivers;
 mod records;
 mod rollback;
 mod run;
@@ -29,6 +31,7 @@ mod values;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -43,9 +46,9 @@ use crate::cluster::watch::Seen;
 use crate::cluster::{Cluster, ConnectError, Connection};
 use crate::config::{Declared, Files, NodeConfig, Secrets, ValuesName};
 use crate::report::Reporter;
-use crate::serve::{self, Command, ServeError};
+use crate::serve::{self, Command, Hooks, Metrics, ServeError, Served};
 use crate::source::{Git, Polled, Snapshot, SourceError, Verified};
-use crate::store::{Batch, DataDir, Record, Store, StoreError};
+use crate::store::{Batch, Bounds, DataDir, Record, Store, StoreError};
 use announce::Announcer;
 use claims::Claims;
 use clock::Clock;
@@ -63,6 +66,10 @@ pub struct Settings {
     pub config: Vec<PathBuf>,
     /// Which cluster.
     pub connection: Connection,
+    /// Where metrics, probes and webhooks are served, if anywhere.
+    pub listen: Option<SocketAddr>,
+    /// How large the store may grow.
+    pub bounds: Bounds,
     /// Whether to end when everything declared has been through one run.
     pub once: bool,
     /// Whether objects in the cluster are taken without the label that opts them in, where the CRDs are not ours.
@@ -148,6 +155,10 @@ struct Drive {
     reachable: records::Reachable,
     waiters: Vec<command::Waiter>,
     statuses: records::Statuses,
+    ledger: link::Ledger,
+    receivers: BTreeMap<ResourceName, receivers::ReceiverState>,
+    hooks: Hooks,
+    metrics: Metrics,
     batch: Batch,
     /// Kustomizations that go on when the batch is written.
     turning: Vec<ResourceName>,
@@ -162,7 +173,7 @@ pub async fn run(settings: Settings) -> Result<(), DriveError> {
 async fn run_here(settings: Settings) -> Result<(), DriveError> {
     settings.data_dir.create()?;
     let _lock = settings.data_dir.lock()?;
-    let (store, aside) = Store::open(&settings.data_dir, Timestamp::now())?;
+    let (store, aside) = Store::open_within(&settings.data_dir, settings.bounds, Timestamp::now())?;
     if let Some(path) = aside {
         tracing::error!(set_aside = %path.display(), "the store was damaged: it lies aside, and is built again from Git and the cluster");
     }
@@ -170,8 +181,17 @@ async fn run_here(settings: Settings) -> Result<(), DriveError> {
     let cluster = Cluster::new(client);
     let (events, inbox) = mpsc::channel(QUEUE);
     let (commands, orders) = mpsc::channel(16);
-    let _socket = serve::serve(&settings.data_dir, store.clone(), commands, Timestamp::now())?;
+    let _socket = serve::serve(&settings.data_dir, store.clone(), commands.clone(), Timestamp::now())?;
+    let (hooks, metrics) = (Hooks::default(), Metrics::default());
+    let _listener = match settings.listen {
+        Some(address) => {
+            let (hooks, metrics, store) = (hooks.clone(), metrics.clone(), store.clone());
+            Some(serve::listen(address, Served { commands, store, hooks, metrics, since: Timestamp::now() }).await?)
+        }
+        None => None,
+    };
     let mut drive = Drive::new(settings, store, cluster, server, events).await?;
+    (drive.hooks, drive.metrics) = (hooks, metrics);
     drive.start();
     drive.turn(inbox, orders).await
 }
@@ -186,6 +206,7 @@ impl Drive {
     ) -> Result<Self, DriveError> {
         let records = store.records().await?;
         let inventories = store.inventories().await?;
+        let ledger = link::Ledger::new(store.traffic().await?);
         let mut claims = Claims::default();
         for (owner, inventory) in &inventories {
             claims.have(owner, inventory.keys());
@@ -202,6 +223,7 @@ impl Drive {
             seen: Rc::new(Notify::new()),
             claims: Rc::new(RefCell::new(claims)),
             announcer: Rc::new(RefCell::new(announcer)),
+            spent: Rc::default(),
             store: store.clone(),
             cluster,
         };
@@ -231,6 +253,10 @@ impl Drive {
             reachable: records::Reachable::new(server),
             waiters: Vec::new(),
             statuses: records::Statuses::default(),
+            ledger,
+            receivers: BTreeMap::new(),
+            hooks: Hooks::default(),
+            metrics: Metrics::default(),
             batch: Batch::default(),
             turning: Vec::new(),
             store_trouble: None,
@@ -241,6 +267,7 @@ impl Drive {
 
     fn start(&mut self) {
         self.read_files();
+        self.remember_alerts();
         self.watch_definitions();
         self.watch_live();
     }
@@ -263,6 +290,8 @@ impl Drive {
             tokio::select! {
                 () = &mut stop => {
                     tracing::info!("stopping");
+                    self.ledger.write_to(&mut self.batch);
+                    self.write().await;
                     // What is written down is sent at the next start; a moment is given to what could go now.
                     self.reporter.flush(Duration::from_secs(2)).await;
                     return Ok(());
@@ -305,9 +334,12 @@ impl Drive {
     fn tick(&mut self) {
         let now = self.clock.now();
         self.forget_undeclared();
+        self.route_early();
         self.tick_inputs(now);
+        self.count_spent();
         self.tick_sources(now);
         self.tick_providers(now);
+        self.tick_receivers(now);
         self.tick_kustomizations(now);
         self.tick_statuses(now);
     }
@@ -315,7 +347,13 @@ impl Drive {
     fn next_wake(&self) -> Duration {
         let sources = self.sources.values().filter_map(SourceState::wake);
         let kustomizations = self.kustomizations.values().filter_map(KustomizationState::wake);
-        let rest = [self.cluster_input.wake(), self.statuses.wake(), self.retry_wake(), self.providers_wake()];
+        let rest = [
+            self.cluster_input.wake(),
+            self.statuses.wake(),
+            self.retry_wake(),
+            self.providers_wake(),
+            self.receivers_wake(),
+        ];
         sources.chain(kustomizations).chain(rest.into_iter().flatten()).min().unwrap_or(Duration::MAX)
     }
 
@@ -336,6 +374,8 @@ impl Drive {
     }
 
     async fn end_once(&mut self) -> Result<(), DriveError> {
+        self.ledger.write_to(&mut self.batch);
+        self.write().await;
         self.reporter.flush(Duration::from_secs(10)).await;
         if self.sources.is_empty() && self.kustomizations.is_empty() {
             return Err(DriveError::Nothing);

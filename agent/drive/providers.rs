@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::{Value, json};
 use wickie_model::{ConditionStatus, Resource, ResourceKind, ResourceName, condition_type, reason};
 
 use super::Drive;
@@ -10,6 +11,7 @@ use crate::chain::chain;
 use crate::config::notification::{Alert, Provider};
 use crate::config::{Declared, Secrets};
 use crate::report::Endpoint;
+use crate::store::Origin;
 
 /// How often the Secrets of a Provider are looked for again that cannot be used without.
 const AGAIN: Duration = Duration::from_secs(30);
@@ -82,10 +84,36 @@ impl Drive {
         self.say_usable(&declared.resource, wrong);
     }
 
-    /// A kind that is known and not followed.
-    pub(super) fn unsupported(&mut self, declared: &Declared) {
-        let why = "Receivers are not served by this version; ask with the annotation reconcile.fluxcd.io/requestedAt, or wickie reconcile";
-        self.say_usable(&declared.resource, Some(why.to_owned()));
+    /// Until the cluster has been read, the Alerts that it declared before the restart serve, and its Providers that were
+    /// suspended get nothing.
+    pub(super) fn remember_alerts(&mut self) {
+        let mut announcer = self.shared.announcer.borrow_mut();
+        for record in self.records.values().filter(|record| record.origin == Origin::Cluster) {
+            let document = record.document.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
+            let Some(spec) = document.and_then(|document| document.get("spec").cloned()) else { continue };
+            let (kind, name) = (record.resource.kind, record.resource.name.clone());
+            let head = json!({"apiVersion": kind.api_version(), "metadata": {"name": name.name}, "spec": spec});
+            let Ok(declared) = Declared::new(kind, &head, Origin::Cluster, &name.namespace) else { continue };
+            match kind {
+                ResourceKind::Alert => {
+                    if let Ok(alert) = Alert::new(&declared, &self.node) {
+                        announcer.alerts.entry(name).or_insert(alert);
+                    }
+                }
+                ResourceKind::Provider if declared.suspended() || record.suspended => {
+                    announcer.closed.insert(name);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Once the cluster has been read, what was said before that reaches those who were not known.
+    pub(super) fn route_early(&mut self) {
+        if self.cluster_input.is_read() {
+            let late = self.shared.announcer.borrow().route_early();
+            self.batch.late.extend(late);
+        }
     }
 
     pub(super) fn tick_providers(&mut self, now: Duration) {
@@ -111,7 +139,7 @@ impl Drive {
         }
     }
 
-    fn say_usable(&mut self, resource: &Resource, wrong: Option<String>) {
+    pub(super) fn say_usable(&mut self, resource: &Resource, wrong: Option<String>) {
         let now = Timestamp::now();
         let before = self.records.get(resource).map(|record| record.status.clone());
         self.set_status(resource, |conditions, _, generation| match &wrong {

@@ -234,6 +234,9 @@ impl Drive {
 
     /// Tells whether everything is written.
     async fn write_once(&mut self) -> bool {
+        if !self.batch.is_empty() || self.ledger.is_heavy() {
+            self.ledger.write_to(&mut self.batch);
+        }
         if self.batch.is_empty() {
             return true;
         }
@@ -247,7 +250,7 @@ impl Drive {
                 if self.store_trouble.take().is_some() {
                     tracing::info!("the store can be written again");
                 }
-                if !batch.events.is_empty() {
+                if !batch.events.is_empty() || !batch.late.is_empty() {
                     self.reporter.wake();
                 }
                 true
@@ -276,13 +279,15 @@ impl Drive {
 }
 
 fn append(batch: &mut Batch, newer: Batch) {
-    let Batch { records, gone, inventory, runs, trials, events } = newer;
+    let Batch { records, gone, inventory, runs, trials, events, late, traffic } = newer;
     batch.records.extend(records);
     batch.gone.extend(gone);
     batch.inventory.extend(inventory);
     batch.runs.extend(runs);
     batch.trials.extend(trials);
     batch.events.extend(events);
+    batch.late.extend(late);
+    batch.traffic.extend(traffic);
 }
 
 /// The conditions that a record holds.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use wickie_model::{Digest, ResourceName};
 
 use super::{Drive, run};
@@ -12,7 +13,11 @@ impl Drive {
     /// A source as it is fetched and loaded now: with the paths it is used for, and the sources beside it that it needs.
     /// Why not, where it includes itself.
     pub(super) fn git_source(&self, name: &ResourceName) -> Option<GitSource> {
-        self.source_within(name, &mut Vec::new())
+        let mut source = self.source_within(name, &mut Vec::new())?;
+        // A build that needs more of a commit asks by itself: as much as window and budget leave.
+        let spec = self.sources.get(name)?.spec()?;
+        source.allow(self.leave_to_fetch(name, spec, Timestamp::now()).unwrap_or(0));
+        Some(source)
     }
 
     fn source_within(&self, name: &ResourceName, within: &mut Vec<ResourceName>) -> Option<GitSource> {

@@ -15,6 +15,8 @@ pub mod condition_type {
     pub const HEALTHY: &str = "Healthy";
     /// A source has a snapshot to offer.
     pub const ARTIFACT_IN_STORAGE: &str = "ArtifactInStorage";
+    /// A source is not asked for news for now, because its fetch window is shut or its budget is spent.
+    pub const FETCH_HELD: &str = "wickie.dev/FetchHeld";
     /// A source's revision carries a signature that was believed.
     pub const SOURCE_VERIFIED: &str = "SourceVerified";
 }
@@ -45,6 +47,10 @@ pub mod reason {
         pub const AUTHENTICATION_FAILED: &str = "AuthenticationFailed";
         pub const INVALID_COMMIT_SIGNATURE: &str = "InvalidCommitSignature";
         pub const VERIFICATION_ERROR: &str = "VerificationError";
+        // wickie's own.
+        pub const OUTSIDE_WINDOW: &str = "OutsideWindow";
+        pub const BUDGET_SPENT: &str = "BudgetSpent";
+        pub const CLOCK_WRONG: &str = "ClockWrong";
     }
 }
 

@@ -21,6 +21,9 @@ pub(super) fn next_step(kind: ResourceKind, name: &ResourceName, reason: &str, s
             "Nothing of that commit was applied. Have it signed by a key that spec.verify names, or revert it in Git"
                 .to_owned()
         }
+        (ResourceKind::GitRepository, reason::ARTIFACT_FAILED) => {
+            format!("It goes on by itself; to have it asked now: wickie reconcile {named}")
+        }
         (_, reason::INVALID_SPEC | reason::ACCESS_DENIED) => {
             format!("Mend the spec of {named}: the message names the field")
         }

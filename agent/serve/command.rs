@@ -56,6 +56,13 @@ pub enum Command {
         /// The way back.
         reply: oneshot::Sender<Asked<String>>,
     },
+    /// A webhook came that is believed: what its Receiver names is asked for.
+    Hook {
+        /// The Receiver.
+        receiver: ResourceName,
+        /// The way back; what could not be asked for, for the log.
+        reply: oneshot::Sender<Result<(), String>>,
+    },
     /// What only the agent knows.
     Live {
         /// The way back.
@@ -81,6 +88,9 @@ pub struct Outcome {
     /// The revision that it ended with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
+    /// What was passed over because somebody asked: a fetch window, a budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// Why an order was not followed.

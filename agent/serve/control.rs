@@ -50,6 +50,14 @@ pub enum ServeError {
         /// What the system said.
         source: io::Error,
     },
+    /// The address of `--listen` cannot be had.
+    #[error("cannot listen at {address}; give --listen another address, or leave it out")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Its rights could not be set, or an old one not be taken away.
     #[error("the control socket {path} cannot be prepared")]
     Prepare {
@@ -254,7 +262,7 @@ mod tests {
 
     fn outcome() -> Outcome {
         let (reason, message) = ("ReconciliationSucceeded".to_owned(), "applied".to_owned());
-        Outcome { done: true, severity: Severity::Info, reason, message, revision: None }
+        Outcome { done: true, severity: Severity::Info, reason, message, revision: None, note: None }
     }
 
     /// A loop that knows one Kustomization.
@@ -273,6 +281,7 @@ mod tests {
                     | Command::Rollback { resource, reply, .. } => drop(reply.send(answer(resource))),
                     Command::Diff { name, reply } => drop(reply.send(Ok(format!("diff of {name}")))),
                     Command::Live { reply } => drop(reply.send(Live::default())),
+                    Command::Hook { reply, .. } => drop(reply.send(Ok(()))),
                 }
             }
         });

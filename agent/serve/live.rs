@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use wickie_model::{Health, ObjectId, ResourceName};
 
 use crate::report::Sending;
+use crate::store::TrafficDay;
 
 /// What the agent tells of itself, each part as far as it is known.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +21,10 @@ pub struct Live {
     pub kustomizations: BTreeMap<ResourceName, KustomizationLive>,
     /// Providers, from [`crate::report::Reporter::states`].
     pub providers: BTreeMap<ResourceName, Sending>,
+    /// What is waited for before the agent is fully at work, for people; empty once it is.
+    pub starting: Vec<String>,
+    /// Requests to the API server since the start, by method and status; 0 where there was no answer.
+    pub api_requests: Vec<((String, u16), u64)>,
 }
 
 /// The Kubernetes API.
@@ -46,6 +52,76 @@ pub struct SourceLive {
     /// When it is asked next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_poll: Option<Timestamp>,
+    /// Why it is not asked by itself, where its fetch window is shut or its budget spent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<HeldLive>,
+    /// What the link has cost.
+    #[serde(default, skip_serializing_if = "TrafficLive::is_empty")]
+    pub traffic: TrafficLive,
+}
+
+/// Why a source is not asked by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeldLive {
+    /// `OutsideWindow`, `BudgetSpent` or `ClockWrong`.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+    /// When it goes on, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+}
+
+/// What the link has cost a source.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TrafficLive {
+    /// The last days on which it cost anything, newest first.
+    pub days: Vec<DayLive>,
+    /// The budget that it is spent from; left out where there is none, or no agent runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BudgetLive>,
+}
+
+impl TrafficLive {
+    fn is_empty(&self) -> bool {
+        self.days.is_empty() && self.budget.is_none()
+    }
+}
+
+/// A day.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DayLive {
+    /// Which, in the time zone of the budget, UTC without one.
+    pub day: Date,
+    /// Bytes received, with the heads of HTTP, without TLS.
+    pub received: u64,
+    /// Bytes sent.
+    pub sent: u64,
+    /// Requests made.
+    pub requests: u64,
+}
+
+impl From<TrafficDay> for DayLive {
+    fn from(TrafficDay { day, received, sent, requests, .. }: TrafficDay) -> Self {
+        Self { day, received, sent, requests }
+    }
+}
+
+/// A budget, and what is spent of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BudgetLive {
+    /// As written.
+    pub budget: String,
+    /// Bytes of it.
+    pub bytes: u64,
+    /// Bytes spent; by all sources together where the budget is the node's.
+    pub spent: u64,
+    /// When it begins anew.
+    pub renews: Timestamp,
 }
 
 /// Where a Kustomization is in its run.

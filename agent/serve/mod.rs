@@ -1,9 +1,10 @@
-//! What the agent shows and takes orders by: the control socket in its data directory.
+//! What the agent shows and takes orders by: the control socket in its data directory and, where it is asked for, an address.
 //!
 //! ```text
 //! wickie CLI --HTTP over a unix socket--> control --Command--> drive
 //!                                            |
 //!                                            +--view (one function over the store)
+//! Prometheus, kubelet, Git host --HTTP--> listen: metrics, probes, hooks --Command--> drive
 //! ```
 //!
 //! Reading works without an agent, too: the same [`view`] is then made from the data directory itself.
@@ -12,7 +13,10 @@ mod advice;
 mod client;
 mod command;
 mod control;
+mod hook;
+mod listen;
 mod live;
+mod metrics;
 pub mod view;
 
 pub(crate) use advice::named;
@@ -20,5 +24,11 @@ pub use client::{Agent, AgentError, Control};
 pub use command::{Asked, Command, Outcome, Refused};
 pub(crate) use control::RollbackOrder;
 pub use control::{ServeError, Server, serve};
-pub use live::{ClusterLive, Counts, KustomizationLive, Live, Phase, Problem, SourceLive};
+pub use hook::{Hook, Hooks};
+pub use listen::{Listener, Served, listen};
+pub use live::{
+    BudgetLive, ClusterLive, Counts, DayLive, HeldLive, KustomizationLive, Live, Phase, Problem, SourceLive,
+    TrafficLive,
+};
+pub use metrics::Metrics;
 pub use view::History;

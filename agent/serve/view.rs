@@ -3,14 +3,19 @@
 //! This is the JSON of `wickie status -o json`. Fields are added, never renamed or taken away within one `apiVersion`;
 //! what is not known is left out; times are RFC 3339 in UTC.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use wickie_model::{ConditionStatus, Conditions, ResourceKind, ResourceName, Trial, condition_type, reason};
 
 use super::advice;
-use super::{ClusterLive, Counts, KustomizationLive, Live, Phase, Problem, SourceLive};
+use super::{ClusterLive, Counts, DayLive, KustomizationLive, Live, Phase, Problem, SourceLive};
 use crate::report::Sending;
 use crate::store::{Origin, Record, Run, SnapshotRow, Store, StoreError, Waiting};
+
+/// Days of traffic that are shown of a source.
+const DAYS: usize = 7;
 
 /// The version of this JSON.
 pub const API_VERSION: &str = "cli.wickie.dev/v1";
@@ -202,12 +207,21 @@ pub async fn status(store: &Store, running: Option<(AgentView, Live)>) -> Result
         None => (None, None),
     };
     let sizes = store.inventory_sizes().await?;
+    let mut traffic: BTreeMap<ResourceName, Vec<DayLive>> = BTreeMap::new();
+    for day in store.traffic().await? {
+        traffic.entry(day.name.clone()).or_default().insert(0, day.into());
+    }
     let (mut sources, mut kustomizations, mut providers, mut others) = (vec![], vec![], vec![], vec![]);
     for record in store.records().await? {
         match record.resource.kind {
             ResourceKind::GitRepository => {
                 let snapshot = store.snapshots(&record.resource.name, 1).await?.pop();
-                sources.push(source(&record, live.as_ref(), snapshot));
+                let mut view = source(&record, live.as_ref(), snapshot);
+                if live.is_none() {
+                    view.live.traffic.days = traffic.remove(&record.resource.name).unwrap_or_default();
+                    view.live.traffic.days.truncate(DAYS);
+                }
+                sources.push(view);
             }
             ResourceKind::Kustomization => {
                 let last_run = store.runs(record.resource.name.clone(), 1).await?.pop();

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 use super::wire::WireError;
 use crate::config::git::Limits;
 
-/// The bytes that one operation has cost, in both directions, without headers and TLS.
+/// The bytes that one operation has cost, in both directions, without TLS.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Meter(Arc<Counters>);
 
@@ -20,6 +20,8 @@ struct Counters {
     sent: AtomicU64,
     received: AtomicU64,
     requests: AtomicU64,
+    sent_heads: AtomicU64,
+    received_heads: AtomicU64,
 }
 
 /// What an operation has cost on the network.
@@ -31,12 +33,41 @@ pub struct Traffic {
     pub received: u64,
     /// Requests made.
     pub requests: u64,
+    /// Bytes of request heads, as HTTP/1.1 writes them.
+    pub sent_heads: u64,
+    /// Bytes of response heads.
+    pub received_heads: u64,
+}
+
+impl Traffic {
+    /// All bytes, in both directions.
+    pub fn total(&self) -> u64 {
+        self.sent + self.received + self.sent_heads + self.received_heads
+    }
 }
 
 impl Meter {
     pub(crate) fn sent(&self, bytes: usize) {
         self.0.sent.fetch_add(bytes as u64, Ordering::Relaxed);
         self.0.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a request's head.
+    pub(crate) fn sent_head(&self, bytes: usize) {
+        self.0.sent_heads.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Counts a response's head.
+    pub(crate) fn received_head(&self, bytes: usize) {
+        self.0.received_heads.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Whether what was spent is still within what may be.
+    pub(crate) fn within(&self, limits: &Limits) -> Result<(), WireError> {
+        match self.read().total() >= limits.allowance {
+            true => Err(WireError::Budget { left: limits.allowance }),
+            false => Ok(()),
+        }
     }
 
     fn received(&self, bytes: usize) -> u64 {
@@ -48,6 +79,8 @@ impl Meter {
             sent: self.0.sent.load(Ordering::Relaxed),
             received: self.0.received.load(Ordering::Relaxed),
             requests: self.0.requests.load(Ordering::Relaxed),
+            sent_heads: self.0.sent_heads.load(Ordering::Relaxed),
+            received_heads: self.0.received_heads.load(Ordering::Relaxed),
         }
     }
 }
@@ -88,6 +121,7 @@ impl Body {
         if self.meter.received(chunk.len()) > most {
             return Err(WireError::TooMuch { what: "bytes", limit: most });
         }
+        self.meter.within(&self.limits)?;
         if !self.window.keeps_up(chunk.len(), silence, slowest) {
             return Err(slow());
         }
@@ -186,5 +220,17 @@ mod tests {
         let mut endless = Body::of(vec![Bytes::from(vec![0; 60]), Bytes::from(vec![0; 60])], limits);
         assert!(endless.chunk().await.unwrap().is_some());
         assert!(matches!(endless.chunk().await.unwrap_err(), WireError::TooMuch { limit: 100, .. }));
+    }
+
+    #[tokio::test]
+    async fn what_a_budget_leaves_is_not_passed() {
+        let limits = Limits { allowance: 100, ..Limits::default() };
+        let mut body = Body::of(vec![Bytes::from(vec![0; 60]), Bytes::from(vec![0; 60])], limits);
+        body.meter.sent(10);
+        body.meter.received_head(20);
+        assert!(body.chunk().await.unwrap().is_some());
+        let error = body.chunk().await.unwrap_err();
+        assert!(matches!(error, WireError::Budget { left: 100 }), "{error}");
+        assert_eq!(body.meter.read().total(), 150);
     }
 }

@@ -162,6 +162,11 @@ impl SourceError {
         }
     }
 
+    /// Whether what was left of the link's budget did not suffice.
+    pub fn is_over_budget(&self) -> bool {
+        matches!(self, Self::Exchange { source: WireError::Budget { .. }, .. })
+    }
+
     /// How long the server asked to be left alone.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {

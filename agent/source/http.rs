@@ -121,10 +121,17 @@ impl HttpTransport {
             size = body.len();
             request = request.body(body);
         }
+        self.meter.within(&self.limits)?;
         self.meter.sent(size);
+        let request = request.build().map_err(|error| WireError::Http(error.without_url()))?;
+        self.meter.sent_head(request_head(&request));
         let silence = self.limits.silence;
-        match tokio::time::timeout(silence, request.send()).await {
-            Ok(answer) => answer.map_err(|error| WireError::Http(error.without_url())),
+        match tokio::time::timeout(silence, self.client.execute(request)).await {
+            Ok(answer) => {
+                let answer = answer.map_err(|error| WireError::Http(error.without_url()))?;
+                self.meter.received_head(head(answer.headers()) + "HTTP/1.1 200 OK\r\n".len());
+                Ok(answer)
+            }
             Err(_) => Err(WireError::Slow { slowest: self.limits.slowest, after: silence }),
         }
     }
@@ -183,6 +190,19 @@ impl HttpTransport {
     fn body(&self, response: Response) -> Body {
         Body::new(Origin::Http(response), self.meter.clone(), self.limits)
     }
+}
+
+/// Bytes of a request's head, with those headers that the client adds on the way.
+fn request_head(request: &reqwest::Request) -> usize {
+    let url = request.url();
+    let line = request.method().as_str().len() + url.path().len() + url.query().map_or(0, |query| query.len() + 1);
+    let added = "accept: */*\r\nuser-agent: git/wickie\r\nhost: \r\n".len() + url.authority().len();
+    line + "  HTTP/1.1\r\n".len() + added + head(request.headers())
+}
+
+/// Bytes of headers, and of the empty line after them.
+fn head(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum::<usize>() + "\r\n".len()
 }
 
 /// The header that says who we are. What is no header value (a token with a line break) is left out; the server will

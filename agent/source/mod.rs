@@ -12,7 +12,8 @@
 //!
 //! The wire, from the outside in: [`http`](self) carries requests, `body` counts and bounds the bytes of the answer,
 //! `pktline` cuts them into frames, `protocol` reads the frames, `pack` and `delta` turn them into objects, `receive`
-//! stores those. `session` is a conversation made of such requests, `fetch` the order in which they are made, `poll` what is decided on the way.
+//! stores those. `session` is a conversation made of such requests, `line` what sources of
+//! one repository share of them, `fetch` the order in which they are made, `poll` what is decided on the way.
 
 mod body;
 mod breaker;
@@ -26,6 +27,7 @@ mod github_app;
 mod http;
 mod ignore;
 mod include;
+mod line;
 mod local;
 mod object;
 mod pack;
@@ -37,6 +39,7 @@ mod proxy;
 mod receive;
 mod reference;
 mod repository;
+mod room;
 mod scope;
 mod session;
 mod snapshot;
@@ -52,7 +55,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
-use tokio::sync::RwLock;
+use tokio::sync::{RwLock, RwLockWriteGuard};
 use tokio::time::Instant;
 use wickie_model::{Oid, ResourceName, Revision};
 use wickie_trust::{Candidate, Floor};
@@ -71,9 +74,11 @@ pub use wire::WireError;
 use body::Meter;
 use breaker::Breaker;
 use client::Clients;
+use line::Lines;
 use permits::StepBack;
 use reference::Offer;
 use repository::Repository;
+use room::{InUse, Unfit};
 use scope::Scope;
 use snapshot::content_error;
 use verify::{Case, Head, Judged, Missing, Notes, Stop, Trust};
@@ -87,6 +92,11 @@ pub struct Git {
     repository: Repository,
     clients: Clients,
     breaker: Breaker,
+    lines: Lines,
+    in_use: InUse,
+    unfit: Unfit,
+    /// When somebody asked for a source that was not asked since.
+    wanted_at: Arc<Mutex<HashMap<ResourceName, Instant>>>,
     asked: Arc<Mutex<HashMap<ResourceName, Asked>>>,
     /// Commits that were seen since the start to be as complete as they were accepted: a poll with nothing new need not
     /// walk them again.
@@ -99,6 +109,9 @@ pub struct Git {
 /// there is: an offer that was refused is not fetched again with every poll.
 type Asked = (Offer, Option<Oid>);
 
+/// How often room is made for one poll before it is given up: there are not many more snapshots than that.
+const ROOM_ATTEMPTS: usize = 50;
+
 /// What a poll came to.
 #[derive(Debug)]
 pub struct Polled {
@@ -110,6 +123,7 @@ pub struct Polled {
 
 /// Whether there is something new.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one a poll, and it is taken apart at once")]
 pub enum PollOutcome {
     /// The server still offers what was accepted last.
     Unchanged(Revision),
@@ -124,6 +138,10 @@ impl Git {
             repository: Repository { store },
             clients: Clients::default(),
             breaker: Breaker::default(),
+            lines: Lines::default(),
+            in_use: InUse::default(),
+            unfit: Unfit::default(),
+            wanted_at: Arc::default(),
             asked: Arc::default(),
             complete: Arc::default(),
             fetching: Arc::default(),
@@ -141,7 +159,23 @@ impl Git {
     /// those are here too.
     pub async fn poll_for(&self, source: &GitSource, further: Option<&Further>, now: Timestamp) -> Polled {
         let meter = Meter::default();
-        let outcome = self.ask(source, &meter, self.poll_without_end(source, further, now, &meter)).await;
+        let asked = self.wanted_at.lock().unwrap_or_else(PoisonError::into_inner).remove(&source.name);
+        let mut turn = self.lines.turn(source, asked).await;
+        let mut outcome =
+            self.ask(source, &meter, self.poll_without_end(source, further, now, &meter, &mut turn)).await;
+        for attempt in 0..ROOM_ATTEMPTS {
+            match self.make_room(source, &outcome, attempt).await {
+                Ok(true) => {
+                    let again = self.poll_without_end(source, further, now, &meter, &mut turn);
+                    outcome = self.ask(source, &meter, again).await;
+                }
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::warn!(error = crate::chain::chain(&error), "no room could be made in the store");
+                    break;
+                }
+            }
+        }
         Polled { outcome, traffic: meter.read() }
     }
 
@@ -155,7 +189,8 @@ impl Git {
         let authority = source.url.authority();
         let leave = self
             .breaker
-            .ask(authority, Instant::now())
+            .ask(authority)
+            .await
             .map_err(|after| SourceError::HostDown { host: authority.to_owned(), after })?;
         let late = |_| SourceError::TimedOut { host: source.url.host().to_owned(), after: source.timeout };
         let outcome = tokio::time::timeout(source.timeout, exchange).await.map_err(late).flatten();
@@ -168,8 +203,10 @@ impl Git {
         outcome
     }
 
-    /// Lets the next poll ask the server of a source whatever happened before: somebody wants to know now.
+    /// Lets the next poll ask the server of a source whatever happened and was heard before: somebody wants to know now.
     pub fn ask_at_once(&self, source: &GitSource) {
+        self.wanted_at.lock().unwrap_or_else(PoisonError::into_inner).insert(source.name.clone(), Instant::now());
+        self.unfit.forget(&source.name);
         self.breaker.reset(source.url.authority());
     }
 
@@ -304,6 +341,7 @@ impl Git {
     ) -> Result<Verified<Snapshot>, SourceError> {
         let snapshot = Snapshot::new(self.repository.clone(), source, (*head).clone(), accepted_at, extent);
         let snapshot = self.with_includes(source, snapshot).await?;
+        let snapshot = snapshot.read_by(self.in_use.reading(head.revision.commit()));
         Ok(head.into_snapshot(snapshot))
     }
 
@@ -322,9 +360,16 @@ impl Git {
     /// Deletes the objects that no kept snapshot, floor or interrupted fetch reaches, and gives their number. While a
     /// fetch runs, nothing is deleted.
     pub async fn collect(&self) -> Result<usize, SourceError> {
-        let Ok(_alone) = self.fetching.try_write() else { return Ok(0) };
+        match self.fetching.try_write() {
+            Ok(alone) => self.collect_alone(&alone).await,
+            Err(_) => Ok(0),
+        }
+    }
+
+    async fn collect_alone(&self, _alone: &RwLockWriteGuard<'_, ()>) -> Result<usize, SourceError> {
         let store = &self.repository.store;
-        let keep = self.repository.reachable(store.roots().await?, &Limits::default()).await;
+        let roots = store.roots().await?.into_iter().chain(self.in_use.commits()).collect();
+        let keep = self.repository.reachable(roots, &Limits::default()).await;
         let mut keep = keep.map_err(|fault| content_error(&Revision::new(None, Oid::from_bytes([0; 20])), fault))?;
         keep.extend(store.evidence_objects().await?);
         Ok(store.collect_objects(keep).await?)

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::sync::{MutexGuard, PoisonError};
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 use wickie_model::{Oid, ResourceName, Revision};
 use wickie_trust::{Floor, Step, WentBack};
 
 use super::body::Meter;
 use super::error::{Fault, SourceError};
 use super::fetch::Fetch;
+use super::line::Turn;
 use super::permits::{self, Leave, StepBack};
 use super::reference::{self, Offer};
 use super::repository::Descent;
@@ -35,14 +37,16 @@ impl Git {
         further: Option<&Further>,
         now: Timestamp,
         meter: &Meter,
+        turn: &mut Turn,
     ) -> Result<PollOutcome, SourceError> {
         let _fetching = self.fetching.read().await;
         let store = &self.repository.store;
         let row = store.source(&source.name).await?;
-        let mut session = Session::new(&self.clients, source, row.server.as_deref(), meter.clone())
+        let mut session = Session::new(&self.clients, source, turn.server(row.server.as_deref()), meter.clone())
             .map_err(SourceError::Transport)?;
-        let polled = self.converse(source, further, &row, &mut session, meter, now).await;
+        let polled = self.converse(source, further, &row, (&mut session, turn), meter, now).await;
         if let Some(note) = session.note() {
+            turn.learn(&note);
             store.note_server(&source.name, Some(note)).await?;
         }
         polled
@@ -53,21 +57,23 @@ impl Git {
         source: &GitSource,
         further: Option<&Further>,
         row: &SourceRow,
-        session: &mut Session,
+        (session, turn): (&mut Session, &mut Turn),
         meter: &Meter,
         now: Timestamp,
     ) -> Result<PollOutcome, SourceError> {
-        let offer = offered(source, session).await?;
+        let offer = offered(source, session, turn).await?;
         let revision = &offer.revision;
         let floor = row.floor.as_ref();
         let step = Floor::step(floor, &source.track(), &offer.candidate);
         if step == Ok(Step::Same) && self.holds(source, &offer).await? {
             return Ok(PollOutcome::Unchanged(revision.clone()));
         }
+        self.unfit.check(&source.name, offer.commit())?;
         // An offer that is refused again and again is written down once.
         if row.pending != Some(offer.commit()) {
             self.repository.store.note_pending(&source.name, offer.commit()).await?;
         }
+        self.repository.store.has_room().await?;
         let mut fetch = Fetch { session, repository: &self.repository, limits: source.limits };
         let step = match step {
             Ok(step) => step,
@@ -303,13 +309,24 @@ impl Git {
     }
 }
 
-async fn offered(source: &GitSource, session: &mut Session) -> Result<Offer, SourceError> {
+async fn offered(source: &GitSource, session: &mut Session, turn: &mut Turn) -> Result<Offer, SourceError> {
     if let Some(fixed) = Offer::fixed(&source.reference) {
         return Ok(fixed);
     }
-    let refs = session.ls_refs(&reference::prefixes(&source.reference)).await.map_err(|error| {
-        SourceError::Exchange { operation: "list references", host: source.url.host().to_owned(), source: error }
-    })?;
+    let (own, now) = (reference::prefixes(&source.reference), Instant::now());
+    let prefixes = turn.prefixes(&own, now);
+    let refs = match turn.listed(&own) {
+        Some(listed) => listed,
+        None => {
+            let refs = session.ls_refs(&prefixes).await.map_err(|error| SourceError::Exchange {
+                operation: "list references",
+                host: source.url.host().to_owned(),
+                source: error,
+            })?;
+            turn.hear(prefixes, &refs, now);
+            refs
+        }
+    };
     Offer::choose(&source.reference, refs).ok_or_else(|| SourceError::NoSuchRef {
         host: source.url.host().to_owned(),
         reference: source.reference.to_string(),

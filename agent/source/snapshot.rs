@@ -20,6 +20,7 @@ use super::ignore::{self, Patterns};
 use super::include::Mount;
 use super::object::ObjectError;
 use super::repository::Repository;
+use super::room::Reading;
 use super::scope::{self, Scope};
 use super::submodule;
 use super::tree::{FileMode, Target, TreeEntry};
@@ -37,6 +38,9 @@ pub struct Snapshot {
     limits: Limits,
     extent: Arc<Extent>,
     mounts: Arc<[Mount]>,
+    /// Keeps its files from being collected while they are read.
+    #[expect(dead_code, reason = "held for what its drop does")]
+    reading: Option<Arc<Reading>>,
 }
 
 /// Patterns of what is not part of a snapshot, besides those that stand in it.
@@ -106,12 +110,17 @@ impl Snapshot {
         let (defaults, beside_given) = (Patterns::defaults(), Patterns::beside_given());
         let ignore = Arc::new(Ignore { defaults, beside_given, spec });
         let (head, extent, mounts) = (Arc::new(head), Arc::new(extent), Arc::new([]));
-        Self { repository, head, accepted_at, ignore, limits: source.limits, extent, mounts }
+        Self { repository, head, accepted_at, ignore, limits: source.limits, extent, mounts, reading: None }
     }
 
     /// The same, with other snapshots in it.
     pub(crate) fn with_mounts(self, mounts: Vec<Mount>) -> Self {
         Self { mounts: mounts.into(), ..self }
+    }
+
+    /// Keeps its files from being collected for as long as it is there.
+    pub(crate) fn read_by(self, reading: Arc<Reading>) -> Self {
+        Self { reading: Some(reading), ..self }
     }
 
     /// The commit and the name it was reached by.

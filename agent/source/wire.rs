@@ -57,6 +57,10 @@ pub enum WireError {
     TooMuch { what: &'static str, limit: u64 },
     #[error("the repository on this node cannot be read")]
     Local(#[source] LocalError),
+    #[error(
+        "its fetch window or budget left {left} bytes for this, and no more may be asked of the network for now; what arrived is kept"
+    )]
+    Budget { left: u64 },
     #[error("an object was made to collide with another one: {0}")]
     Collision(String),
     #[error("the server did not send the object {0}, which it was asked for")]

@@ -3,7 +3,8 @@
 use wickie_model::{Event, Resource, ResourceKind, Trial};
 
 use super::{
-    Delivery, InventoryChange, Record, Run, Store, StoreError, events, inventory, outbox, resources, runs, trials,
+    Delivery, InventoryChange, Record, Run, Store, StoreError, TrafficDay, events, inventory, outbox, resources, runs,
+    traffic, trials,
 };
 
 /// What one step of the loop brought. It is written whole or not at all, so that no report is lost between the work
@@ -23,6 +24,10 @@ pub struct Batch {
     pub trials: Vec<Trial>,
     /// What happened, each with its way to those who must hear of it.
     pub events: Vec<(Event, Vec<Delivery>)>,
+    /// More ways for events that were written before it was known who must hear of them.
+    pub late: Vec<Delivery>,
+    /// What sources have cost, as it stands now.
+    pub traffic: Vec<TrafficDay>,
 }
 
 impl Batch {
@@ -34,6 +39,8 @@ impl Batch {
             && self.runs.is_empty()
             && self.trials.is_empty()
             && self.events.is_empty()
+            && self.late.is_empty()
+            && self.traffic.is_empty()
     }
 }
 
@@ -58,6 +65,9 @@ impl Store {
             for change in &batch.inventory {
                 inventory::change(transaction, change)?;
             }
+            for day in &batch.traffic {
+                traffic::put(transaction, day)?;
+            }
             for run in &batch.runs {
                 runs::add(transaction, run)?;
             }
@@ -70,8 +80,12 @@ impl Store {
                     outbox::add(transaction, delivery)?;
                 }
             }
-            let newest = batch.events.iter().rev().find(|(_, deliveries)| !deliveries.is_empty());
-            newest.map_or(Ok(()), |(event, _)| outbox::make_room(transaction, event.at))
+            for delivery in &batch.late {
+                outbox::add(transaction, delivery)?;
+            }
+            let events = batch.events.iter().filter(|(_, deliveries)| !deliveries.is_empty()).map(|(event, _)| event);
+            let newest = events.chain(batch.late.iter().map(|late| &late.event)).map(|event| event.at).max();
+            newest.map_or(Ok(()), |newest| outbox::make_room(transaction, newest))
         })
         .await
     }

@@ -51,6 +51,26 @@ pub enum StoreError {
         /// What SQLite said.
         source: rusqlite::Error,
     },
+    /// Git objects are too many for the bound of the store's size.
+    #[error(
+        "the store has no room for what is fetched: {used} bytes of at most {most} are in use, all of them needed; raise --max-store, or let sources fetch less"
+    )]
+    NoRoom {
+        /// Bytes in use.
+        used: u64,
+        /// The bound.
+        most: u64,
+    },
+    /// The disk has too little room to take Git objects.
+    #[error(
+        "the disk has no room for what is fetched: {available} bytes are free, and {reserve} of them are kept for reports and inventories; make room on it"
+    )]
+    DiskFull {
+        /// Bytes that are free.
+        available: u64,
+        /// Bytes that are to stay free.
+        reserve: u64,
+    },
     /// A row holds what this version cannot read.
     #[error("the store holds an unreadable {what}: {detail}")]
     Corrupt {
@@ -72,7 +92,10 @@ impl StoreError {
 
     /// Whether the disk is full: what was to be written is not, all before it stands.
     pub fn is_full(&self) -> bool {
-        matches!(self, Self::Sql { source, .. }
-            if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
+        match self {
+            Self::NoRoom { .. } | Self::DiskFull { .. } => true,
+            Self::Sql { source, .. } => source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
+            _ => false,
+        }
     }
 }

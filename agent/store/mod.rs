@@ -7,7 +7,7 @@
 //! ([`DataDir::lock`]). Reading beside it is fine.
 //!
 //! Each file here is one concept: `objects` (Git's), `sources`, `snapshots`, `evidence`, `resources`, `inventory`, `runs`,
-//! `trials`, `events`, `outbox`; `batch` writes what one step of the loop brought into them, together. They are `impl` blocks on [`Store`];
+//! `trials`, `events`, `outbox`, `traffic`; `size` bounds them; `batch` writes what one step of the loop brought into them, together. They are `impl` blocks on [`Store`];
 //! rusqlite appears nowhere else.
 
 mod batch;
@@ -21,10 +21,12 @@ mod open;
 mod outbox;
 mod resources;
 mod runs;
+mod size;
 mod snapshots;
 mod sources;
 mod thread;
 mod time;
+mod traffic;
 mod trials;
 
 pub use batch::Batch;
@@ -37,6 +39,8 @@ pub use objects::{ObjectKind, StoredObject};
 pub use outbox::{Delivery, Queued, Waiting};
 pub use resources::{Origin, Record};
 pub use runs::{Changes, Run};
+pub use size::{Bounds, DEFAULT_MOST, SMALLEST_MOST, StoreSize};
 pub use snapshots::{Extent, NewSnapshot, SnapshotRow};
 pub use sources::SourceRow;
 pub use thread::Store;
+pub use traffic::TrafficDay;

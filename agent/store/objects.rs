@@ -8,7 +8,7 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use rusqlite::{OptionalExtension as _, params};
 use wickie_model::Oid;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, size};
 
 /// The four kinds of Git objects, under Git's own numbers (gitformat-pack(5), "object types").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,10 +53,16 @@ pub struct StoredObject {
 /// Ids a call speaks of at once: small enough that no other caller of the store waits long.
 const CHUNK: usize = 1_000;
 
+/// What an object costs beside its bytes: two ids, two index cells, its share of a page.
+const ROW: u64 = 100;
+
 impl Store {
-    /// Writes objects, all or none. Objects that are there already are left as they are.
+    /// Writes objects, all or none; refuses them where there is no room. Objects that are there already are left as they are.
     pub async fn put_objects(&self, objects: Vec<StoredObject>) -> Result<(), StoreError> {
+        let bounds = self.bounds();
         self.transact(move |transaction| {
+            let bytes = objects.iter().map(|object| object.deflated.len() as u64 + ROW).sum();
+            size::check_room(transaction, bounds, bytes)?;
             let failed = StoreError::sql;
             let mut insert = transaction
                 .prepare_cached("INSERT OR IGNORE INTO object (oid, kind, size, data) VALUES (?1, ?2, ?3, ?4)")
@@ -129,10 +135,7 @@ impl Store {
             (after, collected) = (next, collected + deleted);
         }
         if collected > 0 {
-            self.call(|connection| {
-                connection.execute_batch("PRAGMA incremental_vacuum").map_err(StoreError::sql("give space back"))
-            })
-            .await?;
+            self.give_back().await?;
         }
         Ok(collected)
     }

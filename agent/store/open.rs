@@ -13,6 +13,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migration-extent.sql"),
     include_str!("migration-evidence.sql"),
     include_str!("migration-trials.sql"),
+    include_str!("migration-traffic.sql"),
 ];
 
 /// How the file was found.

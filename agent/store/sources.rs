@@ -65,6 +65,21 @@ impl Store {
         .await
     }
 
+    /// What was being fetched is given up: what was received of it need not be kept.
+    pub async fn forget_pending(&self, name: &ResourceName) -> Result<(), StoreError> {
+        let name = name.clone();
+        self.transact(move |transaction| {
+            transaction
+                .execute(
+                    "UPDATE source SET pending = NULL WHERE namespace = ?1 AND name = ?2",
+                    params![name.namespace, name.name],
+                )
+                .map(drop)
+                .map_err(StoreError::sql("give up a fetch"))
+        })
+        .await
+    }
+
     /// Forgets a source with its floor and its snapshots: its spec is gone.
     pub async fn forget_source(&self, name: &ResourceName) -> Result<(), StoreError> {
         let name = name.clone();

@@ -7,7 +7,7 @@ use rusqlite::{Connection, Transaction};
 use tokio::sync::{mpsc, oneshot};
 
 use super::open::{self, Found};
-use super::{DataDir, StoreError};
+use super::{Bounds, DataDir, StoreError};
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
@@ -15,6 +15,7 @@ type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 #[derive(Clone)]
 pub struct Store {
     jobs: mpsc::Sender<Job>,
+    bounds: Bounds,
 }
 
 /// How many calls may wait before the next caller does.
@@ -24,27 +25,37 @@ impl Store {
     /// Opens the store of a data directory that the caller has locked. A damaged file is set aside, and its new name
     /// given back, so that it can be said.
     pub fn open(dir: &DataDir, now: Timestamp) -> Result<(Self, Option<PathBuf>), StoreError> {
+        Self::open_within(dir, Bounds::default(), now)
+    }
+
+    /// Like [`Store::open`], with another bound of its size.
+    pub fn open_within(dir: &DataDir, bounds: Bounds, now: Timestamp) -> Result<(Self, Option<PathBuf>), StoreError> {
         let (connection, found) = open::for_writing(&dir.database(), now)?;
         let aside = match found {
             Found::Whole => None,
             Found::SetAside(path) => Some(path),
         };
-        Ok((Self::on(connection), aside))
+        Ok((Self::on(connection, bounds), aside))
     }
 
     /// Opens the store for reading alone, beside a running agent or without one.
     pub fn open_for_reading(dir: &DataDir) -> Result<Self, StoreError> {
-        Ok(Self::on(open::for_reading(&dir.database())?))
+        Ok(Self::on(open::for_reading(&dir.database())?, Bounds::default()))
     }
 
-    fn on(mut connection: Connection) -> Self {
+    /// How large it may grow.
+    pub fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
+    fn on(mut connection: Connection, bounds: Bounds) -> Self {
         let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
         std::thread::spawn(move || {
             while let Some(job) = queue.blocking_recv() {
                 job(&mut connection);
             }
         });
-        Self { jobs }
+        Self { jobs, bounds }
     }
 
     /// Runs `work` on the store's thread and waits for it without blocking the runtime.

@@ -142,6 +142,7 @@ async fn orders_go_to_the_agent_and_their_outcome_is_the_exit_code() {
             reason: reason.to_owned(),
             message: message.to_owned(),
             revision: None,
+            note: None,
         };
         let well = outcome(Severity::Info, reason::RECONCILIATION_SUCCEEDED, "applied main@2dd6d76b1c");
         let ill = outcome(Severity::Error, reason::BUILD_FAILED, "shop/till.yaml: line 3: not YAML");
@@ -157,6 +158,7 @@ async fn orders_go_to_the_agent_and_their_outcome_is_the_exit_code() {
                     };
                     drop(reply.send(answer));
                 }
+                serve::Command::Hook { .. } => unreachable!("no webhook comes over this socket"),
                 serve::Command::Live { reply } => drop(reply.send(Live::default())),
                 serve::Command::Diff { reply, .. } => drop(reply.send(Ok("-a\n+b\n".to_owned()))),
                 serve::Command::Rollback { to, permit, reply, .. } => {

@@ -9,7 +9,7 @@ use wickie_testbench::{ControlPlane, Fleet, Options, SshKey, eventually};
 
 use crate::node::*;
 
-async fn install_crds(client: &Client) {
+pub(crate) async fn install_crds(client: &Client) {
     let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
     for crd in wickie::config::crds() {
         let name = crd["metadata"]["name"].as_str().unwrap().to_owned();
@@ -32,7 +32,7 @@ fn api(client: &Client, kind: ResourceKind, namespace: &str) -> Api<DynamicObjec
     Api::namespaced_with(client.clone(), namespace, &ApiResource::from_gvk_with_plural(&gvk, kind.plural()))
 }
 
-async fn apply(client: &Client, kind: ResourceKind, namespace: &str, name: &str, spec: Value) {
+pub(crate) async fn apply(client: &Client, kind: ResourceKind, namespace: &str, name: &str, spec: Value) {
     let object =
         json!({"apiVersion": kind.api_version(), "kind": kind.as_str(), "metadata": {"name": name}, "spec": spec});
     api(client, kind, namespace).patch(name, &PatchParams::apply("test").force(), &Patch::Apply(object)).await.unwrap();

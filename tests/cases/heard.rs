@@ -9,7 +9,7 @@ use wickie_testbench::{Agent, Fleet, Receiver, eventually};
 use crate::node::LONG;
 
 /// The key that reports are signed with.
-const KEY: &str = "known to node and receiver";
+pub(crate) const KEY: &str = "known to node and receiver";
 
 /// A report, as a receiver reads it.
 #[derive(Clone, Debug, PartialEq)]

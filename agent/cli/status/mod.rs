@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use wickie_model::{ConditionStatus, ResourceName};
+use wickie_model::{ConditionStatus, ResourceKind, ResourceName};
 
 use super::history::changes;
 use super::look::{Look, Tone};
 use super::{CliError, Exit, Out, Settings, text};
 use crate::serve::view::{KustomizationView, ProviderView, ReadyView, SourceView, Status};
-use crate::serve::{Control, Phase};
+use crate::serve::{Control, Phase, TrafficLive, named};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -167,6 +167,12 @@ impl Page<'_> {
         let poll = source.live.next_poll.map(|at| format!("next poll {}", text::until(at, self.look.now)));
         let contact: Vec<_> = contact.into_iter().chain(poll).collect();
         self.paragraph(Some(Tone::Dim), &contact.join(", "));
+        self.paragraph(Some(Tone::Dim), &link(&source.live.traffic).unwrap_or_default());
+        if let Some(held) = &source.live.held {
+            let until = held.until.map(|at| format!(" ({})", text::until(at, self.look.now)));
+            self.paragraph(Some(Tone::Warn), &format!("{}{}", held.message, until.unwrap_or_default()));
+            self.next(&format!("wickie reconcile {} asks at once", named(ResourceKind::GitRepository, &source.name)));
+        }
         self.trouble_then(source.suspended, &source.ready, |page| {
             if source.snapshot.is_some() {
                 page.paragraph(None, "Until it can be followed again, the snapshot above stays enforced.");
@@ -339,6 +345,17 @@ impl Page<'_> {
             let _ = writeln!(self.text, "{:INDENT$}{arrow} {}", "", self.look.paint(Tone::Strong, line));
         }
     }
+}
+
+/// What the link has cost: `412 KiB on 2026-11-24 in 12 requests; 1.2 MiB of 5Mi/day spent`.
+fn link(traffic: &TrafficLive) -> Option<String> {
+    let today = traffic.days.first().map(|day| {
+        let requests = text::count(day.requests, "request");
+        format!("{} on {} in {requests}", text::bytes(day.received.saturating_add(day.sent)), day.day)
+    });
+    let budget = traffic.budget.as_ref().map(|it| format!("{} of {} spent", text::bytes(it.spent), it.budget));
+    let said: Vec<_> = today.into_iter().chain(budget).collect();
+    (!said.is_empty()).then(|| said.join("; "))
 }
 
 #[cfg(test)]

@@ -13,7 +13,9 @@ use super::*;
 use crate::cli::golden;
 use crate::report::Sending;
 use crate::serve::view::{self, AgentView};
-use crate::serve::{ClusterLive, Counts, KustomizationLive, Live, Problem, SourceLive};
+use crate::serve::{
+    BudgetLive, ClusterLive, Counts, DayLive, HeldLive, KustomizationLive, Live, Problem, SourceLive, TrafficLive,
+};
 use crate::store::{Batch, Changes, DataDir, Delivery, Evidence, NewSnapshot, Origin, Record, Run, Store};
 
 fn now() -> Timestamp {
@@ -110,6 +112,13 @@ async fn a_bad_night(dir: &DataDir) -> Store {
     store
 }
 
+fn traffic() -> TrafficLive {
+    let day = |day: &str, received| DayLive { day: day.parse().unwrap(), received, sent: 2_048, requests: 12 };
+    let days = vec![day("2026-03-01", 419_840), day("2026-02-28", 1_000)];
+    let renews = "2026-03-02T00:00:00Z".parse().unwrap();
+    TrafficLive { days, budget: Some(BudgetLive { budget: "5Mi/day".into(), bytes: 5 << 20, spent: 421_888, renews }) }
+}
+
 fn live() -> (AgentView, Live) {
     let agent = AgentView { pid: 4711, version: "0.1.0".to_owned(), since: ago(273_600) };
     let problem = |name: &str, health, message: &str| Problem {
@@ -139,7 +148,11 @@ fn live() -> (AgentView, Live) {
             since: ago(9),
             why: None,
         }),
-        sources: [(name("fleet"), SourceLive { last_contact: Some(ago(5_442)), next_poll: Some(ago(-18)) })].into(),
+        sources: [(
+            name("fleet"),
+            SourceLive { last_contact: Some(ago(5_442)), next_poll: Some(ago(-18)), held: None, traffic: traffic() },
+        )]
+        .into(),
         kustomizations: [(name("shop"), shop), (name("till"), till)].into(),
         providers: [
             (name("chat"), Sending { idle: true, last_sent: Some(ago(300)), ..Sending::default() }),
@@ -153,6 +166,8 @@ fn live() -> (AgentView, Live) {
             ),
         ]
         .into(),
+        starting: vec![],
+        api_requests: vec![],
     };
     (agent, live)
 }
@@ -215,6 +230,29 @@ async fn a_good_night_is_short() {
     let json = serde_json::to_string_pretty(&status).unwrap();
     golden("status-json", &json);
     assert_eq!(serde_json::from_str::<Status>(&json).unwrap(), status);
+}
+
+#[tokio::test]
+async fn what_waits_for_its_window_says_until_when() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&DataDir::new(dir.path()), now()).unwrap().0;
+    let fleet = json!({"conditions": ready("True", reason::SUCCEEDED, "stored", ago(600))});
+    store
+        .commit(Batch { records: vec![record(ResourceKind::GitRepository, "fleet", fleet)], ..Batch::default() })
+        .await
+        .unwrap();
+    accept(&store, NEW, None).await;
+    let (agent, mut live) = live();
+    live.providers.clear();
+    let message = "nothing is asked of the network until 2026-03-01T21:00:00Z; its fetch window is Mon-Sun 22:00-04:00 Europe/Oslo";
+    let held = HeldLive { reason: "OutsideWindow".into(), message: message.into(), until: Some(ago(-64_800)) };
+    let source = live.sources.get_mut(&name("fleet")).unwrap();
+    (source.held, source.next_poll) = (Some(held), None);
+    let status = view::status(&store, Some((agent, live))).await.unwrap();
+    assert!(status.ok, "to wait is no trouble: {status:?}");
+    let shown = render(&status, &look(80));
+    is_within(&shown, 80);
+    golden("status-held", &shown);
 }
 
 #[test]

@@ -124,6 +124,9 @@ impl Drive {
             if done || status_changed {
                 self.say(&resource, Say { severity, reason: verdict.reason, message, revision: Some(about) });
             }
+            let duration = Timestamp::now().duration_since(run.started_at);
+            let duration = std::time::Duration::try_from(duration).unwrap_or_default();
+            self.metrics.took(wickie_model::ResourceKind::Kustomization, name, duration);
             self.batch.runs.push(Run {
                 name: name.clone(),
                 revision: revision.to_string(),

@@ -31,7 +31,7 @@ use crate::cluster::{ApiError, Class, Cluster, FieldConflict};
 use crate::config::Kustomization;
 use crate::config::git::GitSource;
 use crate::render::{self, Built, Inputs, RenderError, Seal};
-use crate::source::{Git, SourceError, SourceErrorClass};
+use crate::source::{Git, SourceError, SourceErrorClass, Traffic};
 use crate::store::{Batch, Changes, InventoryChange, Store, StoreError};
 use gather::{Gathered, Trace};
 
@@ -49,6 +49,8 @@ pub(super) struct Shared {
     pub(super) seen: Rc<Notify>,
     pub(super) claims: Rc<RefCell<Claims>>,
     pub(super) announcer: Rc<RefCell<Announcer>>,
+    /// What builds have cost on the network, until it is counted.
+    pub(super) spent: Rc<RefCell<Vec<(ResourceName, Traffic)>>>,
 }
 
 /// What Git wants, as far as plans need to know; the manifests themselves are built again when they are to be sent.
@@ -161,6 +163,7 @@ pub(super) async fn build(
             Gathered::Lacks(paths) => paths.into_iter().collect::<Vec<_>>(),
         };
         let (outcome, traffic) = shared.git.widen(source, snapshot.commit(), &lacks).await;
+        shared.spent.borrow_mut().push((source.name.clone(), traffic));
         tracing::debug!(source = %source.name, paths = ?lacks, received = traffic.received, "fetched what a build needs");
         if let Err(error) = outcome {
             let paths = lacks.iter().map(|path| format!("{path:?}")).collect::<Vec<_>>().join(", ");

@@ -13,6 +13,8 @@ mod gitea;
 mod local;
 mod include;
 mod policy;
+mod room;
+mod share;
 mod ssh;
 mod submodules;
 mod sparse;
