@@ -232,8 +232,12 @@ impl Job {
         }
         let manifests = self.manifests(&plan).await?;
         self.write_intent(&plan).await?;
+        let executor = match &self.kustomization.service_account {
+            Some(account) => self.shared.executor.acting_for(&self.kustomization.name.namespace, account),
+            None => self.shared.executor.clone(),
+        };
         for wave in &plan.waves {
-            let outcomes = self.shared.executor.wave(wave, &manifests).await;
+            let outcomes = executor.wave(wave, &manifests).await;
             let lost = outcomes.iter().any(|outcome| matches!(outcome.done, Done::NotTried));
             self.record(wave, outcomes, report).await?;
             if lost {
