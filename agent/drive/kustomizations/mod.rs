@@ -61,6 +61,8 @@ pub(super) struct KustomizationState {
     drift: Drift,
     suspended: bool,
     deleted: bool,
+    /// The last run failed because the API server was away.
+    away: bool,
     /// Somebody asked for it, and for its source first.
     pub(super) after_source: bool,
     /// Has been through a run or is held, since the start.
@@ -94,6 +96,7 @@ impl KustomizationState {
             drift: Drift::default(),
             suspended: false,
             deleted: false,
+            away: false,
             after_source: false,
             settled: false,
         }

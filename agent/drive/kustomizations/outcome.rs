@@ -72,6 +72,11 @@ impl Drive {
         let revision = run.key.revision.clone();
         let Some(state) = self.kustomizations.get(name) else { return };
         let verdict = self.verdict(state, outcome, &report, &revision);
+        // An outage meets each run in another place, with other words. It is told once.
+        let (was_away, away) = (state.away, outcome == Outcome::Failed && report.is_away());
+        if let Some(state) = self.kustomizations.get_mut(name) {
+            state.away = away;
+        }
         if outcome != Outcome::Superseded
             && let Some(state) = self.kustomizations.get_mut(name)
         {
@@ -99,7 +104,7 @@ impl Drive {
             let severity = if done || outcome == Outcome::Superseded { Severity::Info } else { Severity::Error };
             let message = if done { finished(took, self.next_run_in(name)) } else { verdict.message.clone() };
             // A failure that was said already is not said again with every try.
-            if done || status_changed {
+            if done || (status_changed && !(away && was_away)) {
                 self.say(&resource, Say { severity, reason: verdict.reason, message, revision: Some(&revision) });
             }
             self.batch.runs.push(Run {

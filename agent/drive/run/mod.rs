@@ -209,6 +209,16 @@ impl Report {
         self.error.as_ref().is_some_and(RunError::is_transient)
             || self.failures.iter().any(|(_, failure)| failure.class.is_transient())
     }
+
+    /// Whether it failed because the API server could not be reached, and for no other reason.
+    pub(super) fn is_away(&self) -> bool {
+        let unreachable = |class: &Class| *class == Class::Unreachable;
+        match &self.error {
+            Some(RunError::Look(error)) => unreachable(&error.class),
+            Some(_) => false,
+            None => !self.failures.is_empty() && self.failures.iter().all(|(_, failure)| unreachable(&failure.class)),
+        }
+    }
 }
 
 impl Job {
