@@ -35,6 +35,11 @@ impl Executor {
         Self { cluster }
     }
 
+    /// The same, acting for the service account `namespace/name`: what it may not do is refused.
+    pub fn acting_for(&self, namespace: &str, name: &str) -> Self {
+        Self { cluster: self.cluster.acting_for(&format!("system:serviceaccount:{namespace}:{name}")) }
+    }
+
     /// Carries one wave out, and waits for what the next one needs of it.
     pub async fn wave(&self, wave: &Wave, manifests: &BTreeMap<ObjectId, Manifest>) -> Vec<Outcome> {
         let mut steps: Vec<&Step> = wave.steps.iter().collect();

@@ -6,7 +6,7 @@ use serde_json::Value;
 use wickie_model::{Gvk, Manifest};
 use wickie_plan::cycle::backoff;
 use wickie_plan::drift::{self, Manager};
-use wickie_plan::{Action, Step};
+use wickie_plan::{Action, Step, ownership};
 
 use super::outcome::{Done, Failure, Outcome};
 use crate::cluster::{ApiError, Class, Cluster, FieldConflict, Kind, MANAGER, Sent};
@@ -16,6 +16,9 @@ const TRIES: u32 = 5;
 
 /// The longest pause between two of them where the server asked for none.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// How often fields are taken over from former managers of an object that somebody else keeps writing to.
+const TAKE_OVERS: u32 = 3;
 
 /// How long a deleted object may take to go before it is made again.
 const RECREATE: Duration = Duration::from_secs(60);
@@ -71,7 +74,10 @@ impl Wire<'_> {
             self.remove(&kind, step).await?;
             sent = self.send(&kind, step, manifest, &mut taken).await;
         }
-        let sent = sent?;
+        let mut sent = sent?;
+        if step.take_over && !sent.created && self.take_over(&kind, step, &sent.object).await? {
+            sent = self.send(&kind, step, manifest, &mut taken).await?;
+        }
         Ok(Done::Applied {
             created: sent.created,
             manifest: manifest.digest(),
@@ -98,6 +104,28 @@ impl Wire<'_> {
             }
             other => other,
         }
+    }
+
+    /// Makes the fields that former managers own our own, so that the next apply removes what Git no longer has. Tells
+    /// whether there were any.
+    async fn take_over(&self, kind: &Kind, step: &Step, adopted: &Value) -> Result<bool, ApiError> {
+        let mut object = adopted.clone();
+        for _ in 0..TAKE_OVERS {
+            let Some(patch) = ownership::take_over(&object, Manager(MANAGER)) else { return Ok(false) };
+            match self.patiently(|| self.cluster.merge(kind, &step.id, &patch)).await {
+                Err(ApiError { class: Class::Stale, .. }) => {}
+                other => return other.map(|_| true),
+            }
+            match self.patiently(|| self.cluster.get(kind, &step.id)).await? {
+                Some(newer) => object = newer,
+                None => return Ok(true),
+            }
+        }
+        Err(ApiError {
+            tried: format!("take over the fields of {}", step.id),
+            why: "it was written by somebody else each time; it is tried again".to_owned(),
+            class: Class::Stale,
+        })
     }
 
     async fn create_if_absent(&self, step: &Step, manifest: &Manifest) -> Result<Done, ApiError> {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use kube::Client;
 use kube::client::Body;
@@ -30,6 +30,8 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest answer that is read. An object is at most 3 MiB in etcd's default configuration; a list page holds 500.
 pub(super) const MAX_ANSWER: usize = 64 << 20;
 
+const IMPERSONATE: HeaderName = HeaderName::from_static("impersonate-user");
+
 /// How many items a page of a list holds.
 const PAGE: u32 = 500;
 
@@ -40,6 +42,8 @@ pub struct Cluster {
     kinds: Kinds,
     throttle: Arc<Throttle>,
     counted: Arc<Counted>,
+    /// The user on whose behalf everything is asked for; our own account where it is not given.
+    user: Option<HeaderValue>,
 }
 
 /// What became of an apply.
@@ -80,7 +84,15 @@ pub struct Listed {
 impl Cluster {
     /// The API server that `client` speaks to.
     pub fn new(client: Client) -> Self {
-        Self { client, kinds: Kinds::default(), throttle: Arc::default(), counted: Arc::default() }
+        Self { client, kinds: Kinds::default(), throttle: Arc::default(), counted: Arc::default(), user: None }
+    }
+
+    /// The same server, asked on behalf of `user`, whose rights then count. Our own account must be allowed to
+    /// impersonate it. The server itself adds the groups of a service account.
+    ///
+    /// Source: Kubernetes, "User impersonation".
+    pub fn acting_for(&self, user: &str) -> Self {
+        Self { user: HeaderValue::from_str(user).ok(), ..self.clone() }
     }
 
     /// The client itself, for what is sent elsewhere.
@@ -241,6 +253,10 @@ impl Cluster {
     /// Sends a request; its answer is a success, with the body still to come.
     async fn open(&self, tried: &str, request: Request<Vec<u8>>) -> Result<Response<Body>, ApiError> {
         let method = request.method().clone();
+        let mut request = request;
+        if let Some(user) = &self.user {
+            request.headers_mut().insert(IMPERSONATE, user.clone());
+        }
         let answer = self.client.send(request.map(Body::from)).await;
         self.counted.count(method.as_str(), answer.as_ref().map_or(0, |answer| answer.status().as_u16()));
         let answer = answer.map_err(|error| ApiError::from_kube(tried.to_owned(), &error))?;

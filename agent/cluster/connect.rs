@@ -1,11 +1,22 @@
 //! Where the API server is, and who we are to it.
+//!
+//! Where the server speaks HTTP/2, everything goes over one connection: watches, applies and status writes are streams of
+//! it. The small node pays for one TLS session and not for one a kind, and a server that died without a word is noticed
+//! by a ping and not by the next write.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
+use hyper_timeout::TimeoutConnector;
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kube::client::{Body, ClientBuilder, ConfigExt as _};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use tower::{BoxError, ServiceBuilder};
 
 /// How the user says which cluster.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +51,15 @@ pub enum ConnectError {
     Client(#[source] kube::Error),
 }
 
+/// How often a connection that carries requests is asked whether the other end is still there, and how long the answer
+/// may take. Source: client-go, `http2.ConfigureTransports` with its `ReadIdleTimeout` and `PingTimeout`.
+const PING: Duration = Duration::from_secs(30);
+const PONG: Duration = Duration::from_secs(15);
+
+/// What a server may send ahead of us, on one stream and on all: the memory that a flood of events can cost.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+
 /// The distributions' own kubeconfigs, readable by root on the node.
 const ON_THE_NODE: [&str; 4] = [
     "/etc/rancher/k3s/k3s.yaml",
@@ -61,7 +81,7 @@ impl Connection {
         config.default_retry = false;
         let agent = HeaderValue::from_static(concat!("wickie/", env!("CARGO_PKG_VERSION")));
         config.headers.push((HeaderName::from_static("user-agent"), agent));
-        Ok((Client::try_from(config).map_err(ConnectError::Client)?, server))
+        Ok((client(config).map_err(ConnectError::Client)?, server))
     }
 
     async fn config(&self) -> Result<Config, ConnectError> {
@@ -86,6 +106,41 @@ impl Connection {
         }
         Err(ConnectError::NotFound { tried: tried.join(", ") })
     }
+}
+
+/// A client that speaks HTTP/2 where the server does.
+///
+/// kube's own stack speaks HTTP/1.1 alone. It is taken where it does more than this one: proxies, and credentials that a
+/// program hands out.
+fn client(config: Config) -> Result<Client, kube::Error> {
+    if config.proxy_url.is_some() || config.auth_info.exec.is_some() {
+        return Client::try_from(config);
+    }
+    let mut http = HttpConnector::new();
+    http.enforce_http(false);
+    http.set_nodelay(true);
+    let mut tls = HttpsConnectorBuilder::new().with_tls_config(config.rustls_client_config()?).https_or_http();
+    if let Some(name) = config.tls_server_name.clone().and_then(|name| name.try_into().ok()) {
+        tls = tls.with_server_name_resolver(FixedServerNameResolver::new(name));
+    }
+    let mut connector = TimeoutConnector::new(tls.enable_all_versions().wrap_connector(http));
+    connector.set_connect_timeout(config.connect_timeout);
+    connector.set_read_timeout(config.read_timeout);
+    connector.set_write_timeout(config.write_timeout);
+    let client: legacy::Client<_, Body> = legacy::Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .http2_keep_alive_interval(PING)
+        .http2_keep_alive_timeout(PONG)
+        .http2_initial_stream_window_size(STREAM_WINDOW)
+        .http2_initial_connection_window_size(CONNECTION_WINDOW)
+        .build(connector);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .map_err(BoxError::from)
+        .service(client);
+    Ok(ClientBuilder::new(service, config.default_namespace).build())
 }
 
 async fn from_file(path: PathBuf, options: &KubeConfigOptions) -> Result<Config, ConnectError> {

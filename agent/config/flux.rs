@@ -82,6 +82,9 @@ pub(crate) struct KustomizationSpec {
     pub(crate) health_checks: Vec<HealthCheckReference>,
     /// Where the manifests come from.
     pub(crate) source_ref: SourceReference,
+    /// The service account, of the same namespace, as which everything is applied and deleted.
+    #[serde(default)]
+    pub(crate) service_account_name: String,
     /// Whether reconciliation is suspended.
     #[serde(default)]
     pub(crate) suspend: bool,
@@ -129,7 +132,6 @@ pub(crate) struct KustomizationSpec {
 impl RawSpec for KustomizationSpec {
     const UNSUPPORTED: &'static [Unsupported] = &[
         ("kubeConfig", "run an agent in the cluster that it names"),
-        ("serviceAccountName", "grant the agent what these manifests need, and take the field out"),
         ("healthCheckExprs", "use healthChecks for objects with a Ready condition"),
         ("ignore", "take the fields out of the manifests in Git"),
     ];

@@ -51,6 +51,9 @@ pub struct Kustomization {
     pub health_checks: Vec<HealthCheck>,
     /// Whether objects whose change is refused as immutable are deleted and made again.
     pub force: bool,
+    /// The service account, of the same namespace, as which objects are written. Watches and reads stay the agent's own:
+    /// they are shared by all Kustomizations, and nothing of what they show goes back to a tenant.
+    pub service_account: Option<String>,
     /// Whether it is left alone.
     pub suspend: bool,
     /// What is laid over the folder's own kustomization: targetNamespace, namePrefix, patches and so on.
@@ -134,6 +137,7 @@ impl Kustomization {
             wait: spec.wait,
             health_checks: spec.health_checks.iter().map(health_check).collect::<Result<_, _>>()?,
             force: spec.force,
+            service_account: service_account(spec.service_account_name)?,
             suspend: spec.suspend,
             overlay: FluxOverlay {
                 target_namespace: text(spec.target_namespace),
@@ -170,6 +174,17 @@ impl Kustomization {
     /// Whether anything's health is waited for.
     pub fn waits(&self) -> bool {
         self.wait || !self.health_checks.is_empty()
+    }
+}
+
+/// A name that can be one: it becomes part of a header.
+fn service_account(name: String) -> Result<Option<String>, Invalid> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
+    match name.chars().all(allowed) && name.len() <= 253 {
+        true => Ok(text(name)),
+        false => {
+            Err(Invalid::field("spec.serviceAccountName", format!("{name:?} is not the name of a service account")))
+        }
     }
 }
 
@@ -368,7 +383,7 @@ mod tests {
                 json!({"provider": "sops", "serviceAccountName": "a"}),
                 "spec.decryption.serviceAccountName",
             ),
-            ("serviceAccountName", json!("tenant"), "spec.serviceAccountName"),
+            ("serviceAccountName", json!("Tenant:x"), "spec.serviceAccountName"),
             ("intervall", json!("1m"), "spec.intervall"),
             ("interval", json!("often"), "spec.interval"),
             ("path", json!("../other"), "spec.path"),

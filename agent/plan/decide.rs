@@ -97,6 +97,8 @@ pub struct Step {
     pub action: Action,
     /// Whether it may be deleted and made again where its change is refused as immutable.
     pub recreate: bool,
+    /// Whether the fields of those who applied the object before come over with it: see [`crate::ownership`].
+    pub take_over: bool,
 }
 
 /// Steps that may be done in any order, and together.
@@ -143,6 +145,7 @@ pub fn plan(request: &Request<'_>) -> Result<Checked<Plan>, Refusal> {
             version: desired.version.clone(),
             action,
             recreate: desired.force || request.policy.force,
+            take_over: desired.ssa == Ssa::Override && is_new_to_us(request, id),
         };
         applied.entry(rank(id)).or_default().push(step);
     }
@@ -152,7 +155,7 @@ pub fn plan(request: &Request<'_>) -> Result<Checked<Plan>, Refusal> {
             continue;
         }
         let Some(action) = unwanted(request, id, entry.state) else { continue };
-        let step = Step { id: id.clone(), version: entry.version.clone(), action, recreate: false };
+        let step = Step { id: id.clone(), version: entry.version.clone(), action, recreate: false, take_over: false };
         deleted.entry(rank(id)).or_default().push(step);
     }
     if request.policy.undo {
@@ -171,6 +174,11 @@ fn hold_excess(request: &Request<'_>, deleted: &mut BTreeMap<Rank, Vec<Step>>) {
     for step in deleted.values_mut().flatten().filter(|step| step.action.deletes()) {
         step.action = Action::Hold(why.clone());
     }
+}
+
+/// Whether no apply of ours was ever confirmed: what is there under that name is somebody else's work.
+fn is_new_to_us(request: &Request<'_>, id: &ObjectId) -> bool {
+    request.inventory.get(id).is_none_or(|entry| entry.manifest.is_none())
 }
 
 /// What to do with an object that Git wants; nothing where it is right.

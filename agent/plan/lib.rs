@@ -15,6 +15,7 @@
 //! - [`order`]: which objects come before which.
 //! - [`plan`]: what to do with each object.
 //! - [`guard`]: the audit that every plan passes before anything is done.
+//! - [`ownership`]: whose fields come over with an adopted object.
 //! - [`health`]: whether a live object is what its spec asks for.
 
 pub mod course;
@@ -24,6 +25,7 @@ pub mod drift;
 pub mod guard;
 pub mod health;
 pub mod order;
+pub mod ownership;
 mod policy;
 
 pub use decide::{Action, Desired, Observed, Plan, Request, Step, Wave, plan};

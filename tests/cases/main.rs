@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking, also in its helpers")]
 
+mod adoption;
 mod api_trouble;
 mod cluster_input;
 mod first_words;

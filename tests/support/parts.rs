@@ -245,6 +245,21 @@ pub fn cache() -> Result<PathBuf> {
     Ok(root.join("control-plane"))
 }
 
+/// The folder of a Go module that a part is made from, as Go's own cache holds it: for files that come with the program. Blocks.
+///
+/// # Errors
+/// When there is no Go, or it cannot be had.
+pub fn module_folder(part: &Part, path: &str) -> Result<PathBuf> {
+    let go = need::program("go").context("the files of a Go module are needed: install Go 1.26 or newer")?;
+    let asked = Command::new(go)
+        .arg("-C")
+        .arg(module(part))
+        .args(["list", "-mod=readonly", "-m", "-f", "{{.Dir}}", path])
+        .output()?;
+    anyhow::ensure!(asked.status.success(), "where {path} lies: {}", String::from_utf8_lossy(&asked.stderr));
+    Ok(PathBuf::from(String::from_utf8(asked.stdout)?.trim()))
+}
+
 /// The folder of its go.mod.
 pub(crate) fn module(part: &Part) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../control-plane").join(part.folder)

@@ -70,6 +70,8 @@ pub(super) struct KustomizationState {
     pub(super) course: Course,
     suspended: bool,
     deleted: bool,
+    /// The last run failed because the API server was away.
+    away: bool,
     /// Somebody asked for it, and for its source first.
     pub(super) after_source: bool,
     /// Has been through a run or is held, since the start.
@@ -106,6 +108,7 @@ impl KustomizationState {
             course: Course::default(),
             suspended: false,
             deleted: false,
+            away: false,
             after_source: false,
             settled: false,
         }

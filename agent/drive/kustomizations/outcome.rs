@@ -79,6 +79,9 @@ impl Drive {
         self.trial_ends(name, &revision, outcome, &why);
         let Some(state) = self.kustomizations.get_mut(name) else { return };
         let report = state.report.take().unwrap_or_default();
+        // An outage meets each run in another place, with other words. It is told once.
+        let away = outcome == Outcome::Failed && report.is_away();
+        let was_away = std::mem::replace(&mut state.away, away);
         let Some(state) = self.kustomizations.get(name) else { return };
         let against = self.against(name).cloned();
         let aside = against.as_ref().filter(|_| self.followed(name).as_ref() == Some(&revision));
@@ -121,7 +124,7 @@ impl Drive {
             let message = if done { finished(took, self.next_run_in(name)) } else { verdict.message.clone() };
             let about = aside.filter(|_| !done && outcome == Outcome::Done).map_or(&revision, |trial| &trial.revision);
             // A failure that was said already is not said again with every try.
-            if done || status_changed {
+            if done || (status_changed && !(away && was_away)) {
                 self.say(&resource, Say { severity, reason: verdict.reason, message, revision: Some(about) });
             }
             let duration = Timestamp::now().duration_since(run.started_at);

@@ -250,6 +250,16 @@ impl Report {
         self.error.as_ref().is_some_and(RunError::is_transient)
             || self.failures.iter().any(|(_, failure)| failure.class.is_transient())
     }
+
+    /// Whether it failed because the API server could not be reached, and for no other reason.
+    pub(super) fn is_away(&self) -> bool {
+        let unreachable = |class: &Class| *class == Class::Unreachable;
+        match &self.error {
+            Some(RunError::Look(error)) => unreachable(&error.class),
+            Some(_) => false,
+            None => !self.failures.is_empty() && self.failures.iter().all(|(_, failure)| unreachable(&failure.class)),
+        }
+    }
 }
 
 impl Job {
@@ -273,8 +283,12 @@ impl Job {
         }
         let manifests = self.manifests(&plan).await?;
         self.write_intent(&plan).await?;
+        let executor = match &self.kustomization.service_account {
+            Some(account) => self.shared.executor.acting_for(&self.kustomization.name.namespace, account),
+            None => self.shared.executor.clone(),
+        };
         for wave in &plan.waves {
-            let outcomes = self.shared.executor.wave(wave, &manifests).await;
+            let outcomes = executor.wave(wave, &manifests).await;
             let lost = outcomes.iter().any(|outcome| matches!(outcome.done, Done::NotTried));
             self.record(wave, outcomes, report).await?;
             if lost {

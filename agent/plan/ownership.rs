@@ -1,0 +1,134 @@
+//! Field ownership that comes over with an object that somebody else has applied before.
+//!
+//! Server-side apply removes a field only when its last owner lets go of it. An object that kubectl, Helm or Flux has
+//! applied keeps every field they own, also those that Git has dropped since. So whoever adopts an object takes their
+//! fields into his own entry first, and the apply that follows removes what is not in Git.
+//!
+//! | manager | where it comes from |
+//! |---|---|
+//! | `kubectl*` | `kubectl apply`, `create`, `edit`, with or without `--server-side` |
+//! | `before-first-apply` | what was there before the first server-side apply |
+//! | `kustomize-controller`, `helm-controller`, `flux*` | Flux, and its command |
+//! | `helm`, `Helm` | Helm |
+//!
+//! Entries of a subresource are left: what `kubectl scale` or a kubelet says there is no manifest.
+//!
+//! Source: fluxcd/pkg/ssa, `PatchReplaceFieldsManagers`, and kustomize-controller's `applyOpts.Cleanup`;
+//! client-go, `util/csaupgrade`.
+
+use serde_json::{Map, Value, json};
+
+use crate::drift::Manager;
+
+/// How the names begin of those whose fields an adopter takes over.
+const PREDECESSORS: [&str; 6] = ["kubectl", "before-first-apply", "kustomize-controller", "helm", "Helm", "flux"];
+
+/// What `kubectl apply` writes on an object to remember what it applied: nobody keeps it up any more.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// The merge patch that gives the fields of an object's former managers to `manager`; nothing where there are none.
+///
+/// The patch holds for this very version of the object: the server refuses it where somebody has written meanwhile.
+pub fn take_over(object: &Value, manager: Manager<'_>) -> Option<Value> {
+    let metadata = object.get("metadata")?;
+    let entries = metadata.get("managedFields")?.as_array()?;
+    let api_version = object.get("apiVersion")?;
+    // Paths are those of one version of the API; an entry of another one cannot be read beside ours.
+    let is_former = |entry: &&Value| {
+        is_predecessor(text(entry, "manager")) && is_whole(entry) && entry.get("apiVersion") == Some(api_version)
+    };
+    let mut fields = Map::new();
+    let is_ours =
+        |entry: &&Value| text(entry, "manager") == manager.0 && text(entry, "operation") == "Apply" && is_whole(entry);
+    let mut former = entries.iter().filter(is_former).peekable();
+    former.peek()?;
+    for entry in entries.iter().find(is_ours).into_iter().chain(former) {
+        if let Some(owned) = entry.get("fieldsV1").and_then(Value::as_object) {
+            unite(&mut fields, owned);
+        }
+    }
+    let ours = json!({
+        "manager": manager.0, "operation": "Apply", "apiVersion": api_version, "fieldsType": "FieldsV1",
+        "time": entries.iter().filter_map(|entry| entry.get("time")?.as_str()).max(), "fieldsV1": fields,
+    });
+    let rest = entries.iter().filter(|entry| !is_former(entry) && !is_ours(entry)).cloned();
+    let managed: Vec<Value> = std::iter::once(ours).chain(rest).collect();
+    let mut patch =
+        json!({"metadata": {"resourceVersion": metadata.get("resourceVersion")?, "managedFields": managed}});
+    if metadata.get("annotations").is_some_and(|annotations| annotations.get(LAST_APPLIED).is_some()) {
+        patch["metadata"]["annotations"] = json!({LAST_APPLIED: null});
+    }
+    Some(patch)
+}
+
+fn is_predecessor(manager: &str) -> bool {
+    PREDECESSORS.iter().any(|prefix| manager.starts_with(prefix))
+}
+
+fn is_whole(entry: &Value) -> bool {
+    text(entry, "subresource").is_empty()
+}
+
+fn text<'a>(entry: &'a Value, key: &str) -> &'a str {
+    entry.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Adds the paths of one FieldsV1 tree to another.
+fn unite(into: &mut Map<String, Value>, from: &Map<String, Value>) {
+    for (segment, below) in from {
+        let entry = into.entry(segment.clone()).or_insert_with(|| Value::Object(Map::new()));
+        if let (Value::Object(into), Value::Object(from)) = (entry, below) {
+            unite(into, from);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OURS: Manager<'static> = Manager("wickie");
+
+    fn entry(manager: &str, operation: &str, fields: Value) -> Value {
+        json!({"manager": manager, "operation": operation, "apiVersion": "v1", "time": "2026-01-01T00:00:00Z", "fieldsV1": fields})
+    }
+
+    fn object(entries: Vec<Value>) -> Value {
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {
+            "resourceVersion": "7", "annotations": {LAST_APPLIED: "{}"}, "managedFields": entries
+        }})
+    }
+
+    #[test]
+    fn the_fields_of_former_managers_become_ours_and_those_of_others_stay_theirs() {
+        let patch = take_over(
+            &object(vec![
+                entry("kustomize-controller", "Apply", json!({"f:data": {"f:a": {}, "f:b": {}}})),
+                entry("kubectl-client-side-apply", "Update", json!({"f:data": {".": {}, "f:c": {}}})),
+                entry("wickie", "Apply", json!({"f:data": {"f:a": {}}, "f:metadata": {"f:labels": {"f:x": {}}}})),
+                entry("autoscaler", "Update", json!({"f:data": {"f:d": {}}})),
+            ]),
+            OURS,
+        )
+        .unwrap();
+        let managed = patch["metadata"]["managedFields"].as_array().unwrap();
+        assert_eq!(managed.len(), 2);
+        let expected = json!({
+            "f:data": {".": {}, "f:a": {}, "f:b": {}, "f:c": {}}, "f:metadata": {"f:labels": {"f:x": {}}}
+        });
+        assert_eq!((&managed[0]["manager"], &managed[0]["fieldsV1"]), (&json!("wickie"), &expected));
+        assert_eq!(managed[1]["manager"], "autoscaler");
+        assert_eq!(patch["metadata"]["resourceVersion"], "7");
+        assert_eq!(patch["metadata"]["annotations"], json!({LAST_APPLIED: null}));
+    }
+
+    #[test]
+    fn subresources_and_other_versions_are_left() {
+        let mut scaled = entry("kubectl", "Update", json!({"f:spec": {"f:replicas": {}}}));
+        scaled["subresource"] = "scale".into();
+        let mut older = entry("helm", "Update", json!({"f:spec": {}}));
+        older["apiVersion"] = "v1beta1".into();
+        let ours = entry("wickie", "Apply", json!({"f:data": {}}));
+        assert_eq!(take_over(&object(vec![scaled, older, ours]), OURS), None);
+    }
+}
