@@ -42,6 +42,8 @@ pub enum Done {
     Forgotten(String),
     /// Nothing was done; the text says what is in the way.
     Held(String),
+    /// Nothing was done yet; the text says what for it waits.
+    Waiting(String),
     /// The server was away before its turn came.
     NotTried,
     /// It failed.

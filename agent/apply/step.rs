@@ -24,6 +24,7 @@ pub(super) async fn run(cluster: &Cluster, step: &Step, manifest: Option<&Manife
     let wire = Wire { cluster };
     let done = match (&step.action, manifest) {
         (Action::Hold(why), _) => Ok(Done::Held(why.clone())),
+        (Action::Wait(why), _) => Ok(Done::Waiting(why.clone())),
         (Action::Forget(why), _) => Ok(Done::Forgotten(why.clone())),
         (Action::Confirm, _) => Ok(Done::Deleted),
         (Action::Delete, _) => wire.delete(step).await,

@@ -9,7 +9,7 @@ use wickie_model::{ResourceKind, ResourceName};
 
 use super::logging::LogFormat;
 use super::target::Target;
-use super::{CliError, build, diff, events, history, reconcile, run, status, suspend};
+use super::{CliError, build, diff, events, history, reconcile, rollback, run, status, suspend};
 use crate::config::DEFAULT_NAMESPACE;
 use crate::store::DataDir;
 
@@ -58,7 +58,9 @@ pub(super) enum Command {
     Suspend(suspend::Args),
     /// Go on with what was suspended
     Resume(suspend::ResumeArgs),
-    /// How the runs of a Kustomization ended, the newest first
+    /// Put an earlier revision back, until a newer commit comes
+    Rollback(rollback::Args),
+    /// Why each revision of a Kustomization ended, and how its runs did, the newest first
     History(history::Args),
     /// What happened, the newest last
     Events(events::Args),

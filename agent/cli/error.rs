@@ -25,6 +25,14 @@ pub enum CliError {
     /// `-o` names a file, and the command writes to none.
     #[error("{0:?} is no form of an answer: there are table, json and yaml")]
     NoForm(String),
+    /// A file that was named could not be read.
+    #[error("{path} cannot be read")]
+    File {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// It takes too long.
     #[error(
         "there is no outcome after {waited}; it goes on in the agent: see `wickie status`, or wait longer with --timeout"

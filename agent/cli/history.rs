@@ -1,12 +1,12 @@
-//! `wickie history`: how the runs of a Kustomization ended.
+//! `wickie history`: why each revision of a Kustomization ended, and how its runs did.
 
-use wickie_model::{ResourceKind, reason};
+use wickie_model::{Ending, ResourceKind, Trial, reason};
 
 use super::look::{Look, Tone};
 use super::table::Table;
 use super::target::Target;
 use super::{CliError, Exit, Out, Settings, text};
-use crate::serve::{Control, Refused};
+use crate::serve::{Control, History, Refused};
 use crate::store::{Changes, Run};
 
 #[derive(Debug, clap::Args)]
@@ -14,7 +14,7 @@ pub(super) struct Args {
     /// The Kustomization
     #[arg(value_name = "NAME")]
     target: Target,
-    /// How many runs
+    /// How many revisions, and how many runs
     #[arg(long, value_name = "N", default_value_t = 20)]
     limit: usize,
 }
@@ -22,22 +22,50 @@ pub(super) struct Args {
 pub(super) async fn execute(args: Args, settings: &Settings, out: &mut Out) -> Result<Exit, CliError> {
     let resource = settings.named(&args.target, ResourceKind::Kustomization);
     let control = Control::open(&settings.data_dir).await?;
-    let runs = control.history(resource.name.clone(), args.limit).await?;
-    if runs.is_empty() {
+    let history = control.history(resource.name.clone(), args.limit).await?;
+    if history.runs.is_empty() && history.revisions.is_empty() {
         let known: Vec<_> = control.status().await?.kustomizations.into_iter().map(|one| one.name).collect();
         if !known.contains(&resource.name) {
             return Err(Refused::Unknown { resource, known }.into());
         }
         out.say(&format!("{resource} has not run yet"))?;
     }
-    out.answer(settings.format, &runs, |runs, look| render(runs, look))?;
+    out.answer(settings.format, &history, render)?;
     Ok(Exit::Done)
 }
 
-fn render(runs: &[Run], look: &Look) -> String {
-    if runs.is_empty() {
-        return String::new();
+fn render(history: &History, look: &Look) -> String {
+    let tables = [revisions(&history.revisions, look), runs(&history.runs, look)];
+    tables.into_iter().flatten().collect::<Vec<_>>().join("\n")
+}
+
+fn revisions(trials: &[Trial], look: &Look) -> Option<String> {
+    let mut table = Table::new(&["BEGAN", "REVISION", "TOOK", "ENDED"]);
+    for trial in trials {
+        let took = trial.ended_at.map_or_else(String::new, |ended| {
+            format!("{:.1}s", ended.duration_since(trial.began_at).as_secs_f64().max(0.0))
+        });
+        let bad = !matches!(
+            trial.ending,
+            Ending::Trying | Ending::Applied | Ending::Healthy | Ending::Superseded | Ending::SetBack
+        );
+        table.row(
+            bad.then_some(Tone::Bad),
+            [text::age(trial.began_at, look.now), text::revision(&trial.revision.to_string()), took, ended(trial)],
+        );
     }
+    (!trials.is_empty()).then(|| table.render(look))
+}
+
+/// `rolled back to main@1f2e3d4c5b: health check failed after 30s: ...`
+fn ended(trial: &Trial) -> String {
+    let how = trial.ending.as_str().replace('-', " ");
+    let to = trial.instead.as_ref().map(|to| format!(" to {}", text::revision(&to.to_string())));
+    let why = Some(trial.message.as_str()).filter(|why| !why.is_empty()).map(|why| format!(": {why}"));
+    [Some(how), to, why].into_iter().flatten().collect()
+}
+
+fn runs(runs: &[Run], look: &Look) -> Option<String> {
     let mut table = Table::new(&["AGO", "CAUSE", "REVISION", "TOOK", "OUTCOME"]);
     for run in runs {
         let failed = !is_success(run);
@@ -53,7 +81,7 @@ fn render(runs: &[Run], look: &Look) -> String {
             ],
         );
     }
-    table.render(look)
+    (!runs.is_empty()).then(|| table.render(look))
 }
 
 fn outcome(run: &Run, failed: bool) -> String {
@@ -82,13 +110,13 @@ pub(super) fn changes(changes: &Changes) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use jiff::{SignedDuration, Timestamp};
-    use wickie_model::{Cause, ResourceName};
+    use wickie_model::{Cause, Oid, ResourceName, Revision};
 
     use super::*;
     use crate::cli::golden;
 
     #[test]
-    fn runs_are_a_line_each_and_failures_are_told_in_full() {
+    fn revisions_and_runs_are_a_line_each_and_failures_are_told_in_full() {
         let now: Timestamp = "2026-03-01T03:00:00Z".parse().unwrap();
         let run = |ago: i64, took: i64, cause, reason: &str, message: &str, changes| {
             let ended_at = now - SignedDuration::from_secs(ago);
@@ -112,7 +140,25 @@ mod tests {
             ),
             run(500_000, 2_400, Cause::Start, ok, "", Changes { created: 41, deleted: 2, ..Changes::default() }),
         ];
-        let shown = render(&runs, &Look { color: false, width: 80, now });
+        let revision = |byte| Revision::new(Some("main".to_owned()), Oid::from_bytes([byte; 20]));
+        let trial = |byte, ago: i64, took: Option<i64>, ending, instead: Option<u8>, message: &str| Trial {
+            name: ResourceName::new("flux-system", "shop"),
+            source: ResourceName::new("flux-system", "fleet"),
+            revision: revision(byte),
+            ending,
+            instead: instead.map(revision),
+            began_at: now - SignedDuration::from_secs(ago),
+            ended_at: took.map(|took| now - SignedDuration::from_secs(ago - took)),
+            message: message.to_owned(),
+        };
+        let why = "health check failed after 30s: Deployment/shop/till (InProgress: 0 of 1 ready)";
+        let revisions = vec![
+            trial(4, 3, None, Ending::Trying, None, ""),
+            trial(3, 600, Some(30), Ending::RolledBack, Some(1), why),
+            trial(2, 4_000, Some(12), Ending::Superseded, None, ""),
+            trial(1, 500_000, Some(3), Ending::Healthy, None, ""),
+        ];
+        let shown = render(&History { revisions, runs: runs.to_vec() }, &Look { color: false, width: 80, now });
         assert!(shown.lines().all(|line| text::width(line) <= 80));
         golden("history", &shown);
     }

@@ -19,6 +19,7 @@ mod logging;
 mod look;
 mod out;
 mod reconcile;
+mod rollback;
 mod run;
 mod status;
 mod suspend;
@@ -46,6 +47,7 @@ impl Cli {
             Command::Reconcile(args) => reconcile::execute(args, &settings, out).await,
             Command::Suspend(args) => suspend::suspend(args, &settings, out).await,
             Command::Resume(args) => suspend::resume(args, &settings, out).await,
+            Command::Rollback(args) => rollback::execute(args, &settings, out).await,
             Command::History(args) => history::execute(args, &settings, out).await,
             Command::Events(args) => events::execute(args, &settings, out).await,
             Command::Diff(args) => diff::execute(args, &settings, out).await,

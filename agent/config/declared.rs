@@ -20,6 +20,10 @@ pub mod annotation {
     pub const PRUNE_LIMIT: &str = "wickie.dev/prune-limit";
     /// [`wickie_plan::Policy::prune_approved`].
     pub const PRUNE_APPROVE: &str = "wickie.dev/prune-approve";
+    /// [`wickie_plan::course::OnUnhealthy`].
+    pub const ON_UNHEALTHY: &str = "wickie.dev/on-unhealthy";
+    /// How many snapshots of a source are kept.
+    pub const HISTORY: &str = "wickie.dev/history";
     /// [`wickie_plan::Mode`].
     pub const MODE: &str = "wickie.dev/mode";
 }

@@ -9,16 +9,19 @@ use super::declared::{Declared, annotation};
 use super::flux::{self, GitProvider, GitReference, GitRepositorySpec, VerificationMode};
 use super::git::{GitSource, GitUrl, Include, Limits, RefName, Reference, Verify, VerifyMode};
 use super::git_access;
-use super::kustomization::read_duration;
+use super::kustomization::{annotated, read_duration};
 use super::secrets::{Named, Secrets};
 use super::{Invalid, NodeConfig};
 use crate::store::Origin;
 
 /// The annotations a GitRepository may carry.
-const ANNOTATIONS: [&str; 1] = [annotation::MANAGED];
+const ANNOTATIONS: [&str; 2] = [annotation::HISTORY, annotation::MANAGED];
 
-/// How many snapshots of a source are kept.
+/// How many snapshots of a source are kept, unless it says otherwise; what a Kustomization needs is kept beside them.
 const HISTORY: u32 = 5;
+
+/// More are not kept: each is walked when what nobody needs is cleared away.
+const LONGEST_HISTORY: u32 = 1_000;
 
 /// Where snapshots come from, and how often to look.
 #[derive(Clone, Debug)]
@@ -106,7 +109,7 @@ impl GitRepository {
             include: spec.include.into_iter().map(|include| included(&name, include)).collect(),
             others: Vec::new(),
             limits: Limits::default(),
-            history: HISTORY,
+            history: annotated(declared, annotation::HISTORY, history)?.unwrap_or(HISTORY),
             name,
         };
         Ok(Self { source, interval: read_duration("spec.interval", &spec.interval)?, suspend: spec.suspend })
@@ -130,6 +133,13 @@ fn local_roots(declared: &Declared, url: &GitUrl, node: &NodeConfig) -> Result<O
 fn included(name: &ResourceName, include: flux::GitRepositoryInclude) -> Include {
     let to = if include.to_path.is_empty() { include.repository.name.clone() } else { include.to_path };
     Include { name: ResourceName::new(&name.namespace, &include.repository.name), from: include.from_path, to }
+}
+
+fn history(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(count @ 1..=LONGEST_HISTORY) => Ok(count),
+        _ => Err(format!("{text:?} is not a number of snapshots from 1 to {LONGEST_HISTORY}")),
+    }
 }
 
 fn mode(mode: Option<VerificationMode>) -> VerifyMode {
@@ -204,6 +214,22 @@ mod tests {
         ] {
             let read = read(spec(json!({"ref": reference})), &Secrets::new(), &NodeConfig::default()).unwrap();
             assert_eq!(read.source.reference.to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn how_many_snapshots_are_kept_is_its_owner_s_choice() {
+        let read = |history: &str| {
+            let document = json!({
+                "apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository", "spec": spec(json!({})),
+                "metadata": {"name": "shop", "annotations": {"wickie.dev/history": history}}
+            });
+            let declared = Declared::new(ResourceKind::GitRepository, &document, Origin::File, "flux-system").unwrap();
+            GitRepository::new(&declared, &Secrets::new(), &NodeConfig::default())
+        };
+        assert_eq!(read("12").unwrap().source.history, 12);
+        for text in ["0", "-1", "many", "1001"] {
+            assert!(read(text).unwrap_err().to_string().contains("wickie.dev/history"), "{text}");
         }
     }
 

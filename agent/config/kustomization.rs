@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use wickie_kustomize::{FluxImage, FluxOverlay, FluxPatch, FluxSelector, Substitution};
 use wickie_model::{Gvk, ObjectId, ResourceName, Revision};
+use wickie_plan::course::OnUnhealthy;
 use wickie_plan::{DeletionPolicy, Limit, Mode};
 
 use super::declared::{Declared, annotation};
@@ -14,8 +15,13 @@ use super::secrets::{ValuesKind, ValuesName};
 use super::{Invalid, NodeConfig};
 
 /// The annotations a Kustomization may carry.
-const ANNOTATIONS: [&str; 4] =
-    [annotation::MANAGED, annotation::MODE, annotation::PRUNE_APPROVE, annotation::PRUNE_LIMIT];
+const ANNOTATIONS: [&str; 5] = [
+    annotation::MANAGED,
+    annotation::MODE,
+    annotation::ON_UNHEALTHY,
+    annotation::PRUNE_APPROVE,
+    annotation::PRUNE_LIMIT,
+];
 
 /// Flux waits for health at least this long.
 const SHORTEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -68,6 +74,8 @@ pub struct Kustomization {
     pub prune_approved: Option<Revision>,
     /// Whether to write at all.
     pub mode: Mode,
+    /// What is done with a new revision that does not become healthy in time; nothing: it is tried again and again.
+    pub on_unhealthy: Option<OnUnhealthy>,
 }
 
 /// A ConfigMap or Secret whose entries are variables.
@@ -109,7 +117,13 @@ impl Kustomization {
             .unwrap_or_else(|| interval.saturating_sub(SHORTEST_TIMEOUT))
             .max(SHORTEST_TIMEOUT);
         let common = spec.common_metadata.unwrap_or_default();
+        let on_unhealthy = annotated(declared, annotation::ON_UNHEALTHY, on_unhealthy)?;
+        if on_unhealthy.is_some() && !spec.wait && spec.health_checks.is_empty() {
+            let why = "nothing shows whether a revision is healthy: set spec.wait or spec.healthChecks";
+            return Err(Invalid::field(format!("metadata.annotations[{}]", annotation::ON_UNHEALTHY), why));
+        }
         Ok(Self {
+            on_unhealthy,
             source: source(&spec.source_ref, &name, node)?,
             path: path(&spec.path)?,
             prune: spec.prune,
@@ -221,13 +235,21 @@ pub(super) fn read_duration(field: &str, text: &str) -> Result<Duration, Invalid
     duration::parse(text).map_err(|error| Invalid::field(field, error))
 }
 
-fn annotated<T>(
+pub(super) fn annotated<T>(
     declared: &Declared,
     key: &str,
     read: impl FnOnce(&str) -> Result<T, String>,
 ) -> Result<Option<T>, Invalid> {
     let read = declared.annotations.get(key).map(|text| read(text)).transpose();
     read.map_err(|why| Invalid::field(format!("metadata.annotations[{key}]"), why))
+}
+
+fn on_unhealthy(text: &str) -> Result<OnUnhealthy, String> {
+    match text {
+        "rollback" => Ok(OnUnhealthy::Rollback),
+        "stop" => Ok(OnUnhealthy::Stop),
+        _ => Err(format!("{text:?} is not known: write rollback or stop")),
+    }
 }
 
 fn mode(text: &str) -> Result<Mode, String> {
@@ -369,6 +391,10 @@ mod tests {
     fn a_misspelt_safeguard_is_an_error() {
         let error = read(with("wait", json!(true)), json!({"wickie.dev/prune-limits": "10%"})).unwrap_err();
         assert!(error.to_string().contains("wickie.dev/prune-limits"), "{error}");
+        let blind = read(with("wait", json!(false)), json!({"wickie.dev/on-unhealthy": "rollback"})).unwrap_err();
+        assert!(blind.to_string().contains("spec.wait"), "{blind}");
+        let undone = read(with("wait", json!(true)), json!({"wickie.dev/on-unhealthy": "rollback"})).unwrap();
+        assert_eq!(undone.on_unhealthy, Some(OnUnhealthy::Rollback));
         let limited = read(with("wait", json!(true)), json!({"wickie.dev/prune-limit": "10%"})).unwrap();
         assert_eq!(limited.prune_limit, Some(Limit::Percent(10)));
     }

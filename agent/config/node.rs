@@ -20,6 +20,8 @@ pub struct NodeConfig {
     pub cluster: Option<String>,
     /// Whether a source without `verify` is refused.
     pub require_verified: bool,
+    /// Whether `wickie rollback` takes a signed permit.
+    pub rollback_needs_permit: bool,
     /// Whether an object may name one of another namespace.
     pub cross_namespace_references: bool,
     /// Whether a variable without a value and without a default fails the build. Source: the feature gate
@@ -35,6 +37,7 @@ impl Default for NodeConfig {
         Self {
             cluster: None,
             require_verified: false,
+            rollback_needs_permit: false,
             cross_namespace_references: true,
             strict_substitutions: true,
             local_repositories: Vec::new(),

@@ -1,10 +1,10 @@
 //! Orders from the control socket.
 
 use tokio::sync::oneshot;
-use wickie_model::{Resource, ResourceKind, ResourceName, Severity, condition_type};
+use wickie_model::{Ending, Resource, ResourceKind, ResourceName, Severity, condition_type, reason};
 use wickie_plan::cycle::{Cause, Hold, Stage, State};
 
-use super::{Drive, records};
+use super::{Drive, records, rollback};
 use crate::serve::{Asked, Command, Counts, KustomizationLive, Live, Outcome, Phase, Problem, Refused, SourceLive};
 use crate::store::Origin;
 
@@ -25,12 +25,15 @@ impl Drive {
             }
             Command::Suspend { resource, reply } => self.order_suspend(resource, true, false, reply),
             Command::Resume { resource, wait, reply } => self.order_suspend(resource, false, wait, reply),
+            Command::Rollback { resource, to, permit, wait, reply } => {
+                self.order_rollback(rollback::Order { resource, to, permit, wait, reply });
+            }
             Command::Diff { name, reply } => self.order_diff(&name, reply),
             Command::Live { reply } => drop(reply.send(self.live())),
         }
     }
 
-    fn known(&self, resource: &Resource) -> Result<(), Refused> {
+    pub(super) fn known(&self, resource: &Resource) -> Result<(), Refused> {
         if self.declared.contains_key(resource) {
             return Ok(());
         }
@@ -124,10 +127,22 @@ impl Drive {
         done.into_iter().for_each(|waiter| drop(waiter.reply.send(Ok(outcome.clone()))));
     }
 
+    /// Answers when the work on a resource is done, or at once.
+    pub(super) fn wait_for(&mut self, resource: Resource, wait: bool, reply: oneshot::Sender<Asked<Outcome>>) {
+        match wait {
+            true => self.waiters.push(Waiter { resource, reply }),
+            false => drop(reply.send(Ok(self.outcome(&resource, false)))),
+        }
+    }
+
     fn outcome(&self, resource: &Resource, done: bool) -> Outcome {
         let conditions = self.records.get(resource).map(records::conditions).unwrap_or_default();
         let ready = conditions.get(condition_type::READY);
-        let healthy = conditions.is_true(condition_type::READY) || !done;
+        // What somebody set back is as they want it, though not as Git does.
+        let set_back = resource.kind == ResourceKind::Kustomization
+            && self.against(&resource.name).is_some_and(|trial| trial.ending == Ending::SetBack)
+            && ready.is_some_and(|ready| ready.reason == reason::ROLLED_BACK);
+        let healthy = conditions.is_true(condition_type::READY) || set_back || !done;
         let revision = match resource.kind {
             ResourceKind::GitRepository => self.source_revision(&resource.name),
             _ => {
@@ -203,7 +218,7 @@ fn phase(state: &State) -> Phase {
             Phase::Held
         }
         State::Idle { .. } | State::Gone => Phase::Idle,
-        State::Finalizing { .. } => Phase::Applying,
+        State::Finalizing { .. } | State::Turning(_) => Phase::Applying,
         State::Running(_) => match state.stage() {
             Some(Stage::Building) => Phase::Building,
             Some(Stage::Waiting) => Phase::Waiting,

@@ -25,15 +25,9 @@ impl Drive {
     pub(super) fn diff(&self, name: &ResourceName) -> Option<impl Future<Output = Asked<String>> + use<>> {
         let state = self.kustomizations.get(name)?;
         let spec = state.spec()?;
-        let source = self.sources.get(&spec.source)?;
-        let (git, digest) = (self.git_source(&spec.source)?, self.source_digest(&spec.source)?);
+        let git = self.git_source(&spec.source)?;
         let inputs = self.inputs_of(name, &spec);
-        let key = BuildKey {
-            revision: source.revision()?.clone(),
-            spec: state.digest()?,
-            source: digest,
-            inputs: inputs.as_ref().map_or_else(|_| Inputs::default().digest(), Inputs::digest),
-        };
+        let key = self.build_key(name)?;
         let inventory = state.inventory.clone();
         let shared = self.shared.clone();
         Some(async move {

@@ -21,6 +21,7 @@ mod kustomizations;
 mod live;
 mod providers;
 mod records;
+mod rollback;
 mod run;
 mod sources;
 mod usage;
@@ -34,7 +35,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc};
-use wickie_model::{Gvk, Resource, ResourceKind, ResourceName};
+use wickie_model::{Gvk, Inventory, Resource, ResourceKind, ResourceName, Revision, Trial};
+use wickie_plan::course::Course;
 
 use crate::apply::Executor;
 use crate::cluster::watch::Seen;
@@ -49,7 +51,7 @@ use claims::Claims;
 use clock::Clock;
 use kustomizations::{Built, KustomizationState, Reported};
 use live::Live;
-use run::Shared;
+use run::{BuildKey, Shared};
 use sources::SourceState;
 
 /// How the agent is to run.
@@ -110,11 +112,13 @@ enum Event {
     /// A source was asked for news.
     Polled(ResourceName, u64, Polled),
     /// The manifests of a Kustomization are built.
-    Built(ResourceName, Built),
+    Built(ResourceName, BuildKey, Built),
     /// A plan was carried out.
     Reported(ResourceName, Box<Reported>),
     /// The health of objects that carry no label of ours.
     Health(ResourceName, kustomizations::Foreign),
+    /// The stored snapshots of a source that somebody wants to go back to.
+    Stored(rollback::Order, Result<Vec<Revision>, StoreError>),
     /// A status was written to the cluster, or could not be.
     StatusWritten(Resource, Result<(), String>),
 }
@@ -145,6 +149,8 @@ struct Drive {
     waiters: Vec<command::Waiter>,
     statuses: records::Statuses,
     batch: Batch,
+    /// Kustomizations that go on when the batch is written.
+    turning: Vec<ResourceName>,
     store_trouble: Option<String>,
 }
 
@@ -184,6 +190,10 @@ impl Drive {
         for (owner, inventory) in &inventories {
             claims.have(owner, inventory.keys());
         }
+        let mut trials: BTreeMap<ResourceName, Vec<Trial>> = BTreeMap::new();
+        for trial in store.all_trials().await? {
+            trials.entry(trial.name.clone()).or_default().push(trial);
+        }
         let announcer = Announcer::new(cluster.clone(), settings.node.clone());
         let shared = Shared {
             git: Rc::new(Git::new(store.clone())),
@@ -196,6 +206,14 @@ impl Drive {
             cluster,
         };
         let reporter = Reporter::new(store, &settings.node);
+        let mut kustomizations: BTreeMap<_, _> = inventories
+            .into_iter()
+            .map(|(owner, inventory)| (owner, KustomizationState::remembered(inventory)))
+            .collect();
+        for (name, trials) in trials {
+            let state = kustomizations.entry(name).or_insert_with(|| KustomizationState::remembered(Inventory::new()));
+            state.course = Course::new(trials);
+        }
         Ok(Self {
             node: NodeConfig::default(),
             clock: Clock::new(),
@@ -206,10 +224,7 @@ impl Drive {
             declared: BTreeMap::new(),
             records: records.into_iter().map(|record| (record.resource.clone(), record)).collect(),
             sources: BTreeMap::new(),
-            kustomizations: inventories
-                .into_iter()
-                .map(|(owner, inventory)| (owner, KustomizationState::remembered(inventory)))
-                .collect(),
+            kustomizations,
             providers: BTreeMap::new(),
             values: values::WatchedValues::default(),
             reporter,
@@ -217,6 +232,7 @@ impl Drive {
             waiters: Vec::new(),
             statuses: records::Statuses::default(),
             batch: Batch::default(),
+            turning: Vec::new(),
             store_trouble: None,
             settings,
             shared,
@@ -277,9 +293,10 @@ impl Drive {
             Event::Secrets(resource, answer) => self.secrets_found(&resource, answer),
             Event::Loaded(name, order, answer) => self.loaded(&name, order, answer),
             Event::Polled(name, order, polled) => self.polled(&name, order, polled),
-            Event::Built(name, built) => self.built(&name, built),
+            Event::Built(name, key, built) => self.built(&name, &key, built),
             Event::Reported(name, reported) => self.reported(&name, *reported),
             Event::Health(name, foreign) => self.foreign_health(&name, foreign),
+            Event::Stored(order, revisions) => self.order_found(order, revisions),
             Event::StatusWritten(resource, answer) => self.status_written(&resource, answer),
         }
     }

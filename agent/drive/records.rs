@@ -229,8 +229,16 @@ impl Drive {
 
     /// Writes what this step changed. What cannot be written is kept, and written later.
     pub(super) async fn write(&mut self) {
-        if self.batch.is_empty() || self.statuses.retry.is_some_and(|due| self.clock.now() < due) {
-            return;
+        while self.write_once().await && self.recorded() {}
+    }
+
+    /// Tells whether everything is written.
+    async fn write_once(&mut self) -> bool {
+        if self.batch.is_empty() {
+            return true;
+        }
+        if self.statuses.retry.is_some_and(|due| self.clock.now() < due) {
+            return false;
         }
         let batch = std::mem::take(&mut self.batch);
         match self.shared.store.commit(batch.clone()).await {
@@ -242,6 +250,7 @@ impl Drive {
                 if !batch.events.is_empty() {
                     self.reporter.wake();
                 }
+                true
             }
             Err(error) => {
                 self.statuses.retry = Some(self.clock.now() + Duration::from_secs(5));
@@ -256,6 +265,7 @@ impl Drive {
                 }
                 let newer = std::mem::replace(&mut self.batch, batch);
                 append(&mut self.batch, newer);
+                false
             }
         }
     }
@@ -266,11 +276,12 @@ impl Drive {
 }
 
 fn append(batch: &mut Batch, newer: Batch) {
-    let Batch { records, gone, inventory, runs, events } = newer;
+    let Batch { records, gone, inventory, runs, trials, events } = newer;
     batch.records.extend(records);
     batch.gone.extend(gone);
     batch.inventory.extend(inventory);
     batch.runs.extend(runs);
+    batch.trials.extend(trials);
     batch.events.extend(events);
 }
 

@@ -23,12 +23,14 @@ pub enum Cause {
     Request,
     /// Its spec, or something it names, has changed.
     Spec,
+    /// An earlier revision is put back, or that is ended.
+    Rollback,
     /// Its source has a new snapshot.
     Revision,
 }
 
 impl Cause {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Interval,
         Self::Retry,
         Self::Dependency,
@@ -36,6 +38,7 @@ impl Cause {
         Self::Start,
         Self::Request,
         Self::Spec,
+        Self::Rollback,
         Self::Revision,
     ];
 
@@ -49,6 +52,7 @@ impl Cause {
             Self::Start => "start",
             Self::Request => "request",
             Self::Spec => "spec",
+            Self::Rollback => "rollback",
             Self::Revision => "revision",
         }
     }

@@ -19,12 +19,12 @@ pub mod condition_type {
     pub const SOURCE_VERIFIED: &str = "SourceVerified";
 }
 
-/// Reasons, as Flux spells them.
+/// Reasons, as Flux spells them; and `RolledBack`, which Flux has not.
 ///
 /// Sources: `fluxcd/pkg/apis/meta/conditions.go`, `source-controller/api/v1`, `kustomize-controller/api/v1`.
 pub mod reason {
     pub use self::names::*;
-    #[allow(missing_docs, reason = "each is its own text, and the text is Flux's")]
+    #[allow(missing_docs, reason = "each is its own text")]
     mod names {
         pub const SUCCEEDED: &str = "Succeeded";
         pub const RECONCILIATION_SUCCEEDED: &str = "ReconciliationSucceeded";
@@ -39,6 +39,7 @@ pub mod reason {
         pub const PRUNE_FAILED: &str = "PruneFailed";
         pub const ACCESS_DENIED: &str = "AccessDenied";
         pub const INVALID_SPEC: &str = "InvalidSpec";
+        pub const ROLLED_BACK: &str = "RolledBack";
         pub const DRIFT_DETECTED: &str = "DriftDetected";
         pub const GIT_OPERATION_FAILED: &str = "GitOperationFailed";
         pub const AUTHENTICATION_FAILED: &str = "AuthenticationFailed";

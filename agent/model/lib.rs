@@ -15,6 +15,7 @@ mod manifest;
 mod object;
 mod resource;
 mod revision;
+mod trial;
 mod window;
 
 pub use budget::{BUDGET_FORM, Budget, ParseBudgetError, ParseSizeError, Period, parse_size};
@@ -28,4 +29,5 @@ pub use manifest::{Manifest, ManifestError};
 pub use object::{Gvk, ObjectId};
 pub use resource::{Resource, ResourceKind, ResourceName};
 pub use revision::{Oid, ParseOidError, ParseRevisionError, Revision};
+pub use trial::{Ending, Trial};
 pub use window::{ParseWindowError, WINDOW_FORM, Window, Windows};

@@ -63,6 +63,8 @@ pub enum Action {
     CreateIfAbsent,
     /// Delete it: it left Git.
     Delete,
+    /// Delete it later: it left Git here, and may have moved to somebody who has not said yet; the text says who.
+    Wait(String),
     /// Strike it from the inventory: the deletion that was asked for is done. A deletion takes time, and whoever asked
     /// for it may have been killed before the answer.
     Confirm,
@@ -76,6 +78,11 @@ impl Action {
     /// Whether it sends the manifest.
     pub fn applies(&self) -> bool {
         matches!(self, Self::Create | Self::Change | Self::Repair | Self::CreateIfAbsent)
+    }
+
+    /// Whether it deletes, now or later.
+    pub fn deletes(&self) -> bool {
+        matches!(self, Self::Delete | Self::Wait(_))
     }
 }
 
@@ -148,9 +155,22 @@ pub fn plan(request: &Request<'_>) -> Result<Checked<Plan>, Refusal> {
         let step = Step { id: id.clone(), version: entry.version.clone(), action, recreate: false };
         deleted.entry(rank(id)).or_default().push(step);
     }
+    if request.policy.undo {
+        hold_excess(request, &mut deleted);
+    }
     let waves = applied.into_iter().chain(deleted.into_iter().rev());
     let plan = Plan { waves: waves.map(|(rank, steps)| Wave { rank, steps }).collect(), unchanged };
     guard::check(plan, request)
+}
+
+/// Holds the deletions where there are more of them than may be made unasked.
+fn hold_excess(request: &Request<'_>, deleted: &mut BTreeMap<Rank, Vec<Step>>) {
+    let deletions = deleted.values().flatten().filter(|step| step.action.deletes()).count();
+    let Some(refusal) = guard::excess(request, deletions) else { return };
+    let why = format!("what it replaces had it alone, and it is not deleted unasked: {refusal}");
+    for step in deleted.values_mut().flatten().filter(|step| step.action.deletes()) {
+        step.action = Action::Hold(why.clone());
+    }
 }
 
 /// What to do with an object that Git wants; nothing where it is right.
@@ -202,7 +222,12 @@ fn unwanted(request: &Request<'_>, id: &ObjectId, state: EntryState) -> Option<A
         _ if request.policy.mode == Mode::Detect => {
             Some(Action::Hold("mode is detect: it left Git and is left".to_owned()))
         }
-        _ => Some(Action::Delete),
+        _ => match &request.policy.awaited {
+            Some(names) if state != EntryState::Deleting => {
+                Some(Action::Wait(format!("it may have moved to {names}, which is not built yet")))
+            }
+            _ => Some(Action::Delete),
+        },
     }
 }
 
@@ -210,5 +235,59 @@ impl Request<'_> {
     /// The ids that Git wants.
     pub(crate) fn wanted_ids(&self) -> BTreeSet<&ObjectId> {
         self.desired.keys().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wickie_model::Entry;
+
+    use super::*;
+    use crate::policy::Limit;
+
+    fn id(name: &str) -> ObjectId {
+        ObjectId { group: String::new(), kind: "ConfigMap".into(), namespace: "shop".into(), name: name.into() }
+    }
+
+    #[test]
+    fn harm_is_undone_also_where_the_deletions_must_wait() {
+        let desired = Desired {
+            version: "v1".to_owned(),
+            digest: Digest::of(b"a"),
+            ssa: Ssa::Override,
+            force: false,
+            paused: false,
+        };
+        let desired = BTreeMap::from([(id("a"), desired)]);
+        let applied = Entry { state: EntryState::Applied, ..Entry::planned("v1") };
+        let inventory: Inventory = ["a", "b", "c"].map(|name| (id(name), applied.clone())).into();
+        let policy = |undo| Policy {
+            prune: true,
+            prune_limit: Some(Limit::Count(1)),
+            prune_approved: false,
+            undo,
+            awaited: None,
+            complete: true,
+            force: false,
+            mode: Mode::Enforce,
+        };
+        let planned = |policy: &Policy| {
+            let (observed, claimed) = (BTreeMap::new(), BTreeMap::new());
+            let (desired, inventory) = (&desired, &inventory);
+            plan(&Request { desired, inventory, observed: &observed, claimed: &claimed, policy })
+        };
+        assert!(matches!(planned(&policy(false)), Err(Refusal::TooManyDeletions { count: 2, limit: 1 })));
+        let plan = planned(&policy(true)).unwrap();
+        let applies: Vec<_> = plan.steps().filter(|step| step.action.applies()).map(|step| &step.id).collect();
+        assert_eq!(applies, [&id("a")]);
+        assert_eq!(plan.steps().filter(|step| matches!(step.action, Action::Hold(_))).count(), 2);
+        // What may have moved counts, and goes later.
+        let awaited = Policy { awaited: Some("till".to_owned()), prune_limit: None, ..policy(false) };
+        let waiting = planned(&awaited).unwrap();
+        assert_eq!(waiting.steps().filter(|step| matches!(step.action, Action::Wait(_))).count(), 2);
+        assert!(planned(&Policy { prune_limit: Some(Limit::Count(1)), ..awaited }).is_err());
+        // Within the limit, or approved, they go.
+        let approved = Policy { prune_approved: true, ..policy(true) };
+        assert_eq!(planned(&approved).unwrap().steps().filter(|step| step.action == Action::Delete).count(), 2);
     }
 }

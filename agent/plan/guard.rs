@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::ops::Deref;
 
-use wickie_model::ObjectId;
+use wickie_model::{Entry, EntryState, ObjectId};
 
 use crate::decide::{Action, Observed, Plan, Request};
 use crate::policy::Mode;
@@ -69,8 +69,14 @@ pub(crate) fn check(plan: Plan, request: &Request<'_>) -> Result<Checked<Plan>, 
         if step.action.applies() && request.claimed.contains_key(&step.id) {
             return Err(broken("no two Kustomizations own one object"));
         }
-        if step.action == Action::Delete {
+        if step.action.deletes() {
             deletions += 1;
+        }
+        if step.action == Action::Delete {
+            let going = |entry: &Entry| entry.state == EntryState::Deleting;
+            if request.policy.awaited.is_some() && !request.inventory.get(&step.id).is_some_and(going) {
+                return Err(broken("nothing is deleted that may have moved to another Kustomization"));
+            }
             if !request.inventory.contains_key(&step.id) {
                 return Err(broken("only what we put there is deleted"));
             }
@@ -88,16 +94,20 @@ pub(crate) fn check(plan: Plan, request: &Request<'_>) -> Result<Checked<Plan>, 
             return Err(broken("mode detect writes nothing"));
         }
     }
-    if deletions > 0 && !request.policy.prune_approved {
-        if wanted.is_empty() {
-            return Err(Refusal::Empty { count: deletions });
-        }
-        if let Some(limit) = request.policy.prune_limit {
-            let limit = limit.of(request.inventory.len());
-            if deletions > limit {
-                return Err(Refusal::TooManyDeletions { count: deletions, limit });
-            }
-        }
+    match excess(request, deletions) {
+        Some(refusal) => Err(refusal),
+        None => Ok(Checked(plan)),
     }
-    Ok(Checked(plan))
+}
+
+/// Why so many deletions must not be made unasked, if they must not.
+pub(crate) fn excess(request: &Request<'_>, deletions: usize) -> Option<Refusal> {
+    if deletions == 0 || request.policy.prune_approved {
+        return None;
+    }
+    if request.desired.is_empty() {
+        return Some(Refusal::Empty { count: deletions });
+    }
+    let limit = request.policy.prune_limit?.of(request.inventory.len());
+    (deletions > limit).then_some(Refusal::TooManyDeletions { count: deletions, limit })
 }

@@ -11,6 +11,11 @@ pub struct Policy {
     pub prune_limit: Option<Limit>,
     /// Whether somebody has approved this very plan's deletions: `wickie.dev/prune-approve` names its revision.
     pub prune_approved: bool,
+    /// Whether an earlier revision is put back: harm is undone first. Where it would delete more than may be deleted
+    /// unasked, those deletions are held, and not the whole plan refused.
+    pub undo: bool,
+    /// Others that have not said yet what they want, and may want what left Git here; nothing, where all have.
+    pub awaited: Option<String>,
     /// Whether the desired objects are all there are. While a file could not be read they are not, and an object that
     /// is missing from them has not left Git: nothing is deleted.
     pub complete: bool,

@@ -32,6 +32,9 @@ pub(super) fn next_step(kind: ResourceKind, name: &ResourceName, reason: &str, s
         (_, reason::HEALTH_CHECK_FAILED) => {
             format!("See what keeps them from it with kubectl describe, then: wickie reconcile {named}")
         }
+        (_, reason::ROLLED_BACK) => format!(
+            "Mend it in Git with a newer commit; or, to follow the newest revision all the same: wickie rollback {named} --resume"
+        ),
         (_, reason::PRUNE_FAILED) => format!("Nothing more is deleted until then. See: wickie diff {named}"),
         (_, reason::RECONCILIATION_FAILED) => format!("It is tried again by itself. See: wickie events {named}"),
         _ => return None,

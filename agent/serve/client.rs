@@ -12,10 +12,10 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use wickie_model::{Event, Resource, ResourceName};
 
-use super::control::{EventsQuery, HistoryQuery, Order, path};
-use super::view::{self, Status};
+use super::control::{EventsQuery, HistoryQuery, Order, RollbackOrder, path};
+use super::view::{self, History, Status};
 use super::{Asked, Outcome};
-use crate::store::{DataDir, EventFilter, Run, Store, StoreError};
+use crate::store::{DataDir, EventFilter, Store, StoreError};
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -101,14 +101,14 @@ impl Control {
         }
     }
 
-    /// The newest runs of a Kustomization, newest first.
-    pub async fn history(&self, name: ResourceName, limit: usize) -> Result<Vec<Run>, AgentError> {
+    /// The newest revisions and runs of a Kustomization, newest first.
+    pub async fn history(&self, name: ResourceName, limit: usize) -> Result<History, AgentError> {
         match self {
             Self::Agent(agent) => {
                 let ResourceName { namespace, name } = name;
                 agent.get(path::HISTORY, &HistoryQuery { namespace, name, limit }).await
             }
-            Self::Store(store) => Ok(store.runs(name, limit).await?),
+            Self::Store(store) => Ok(view::history(store, name, limit).await?),
         }
     }
 
@@ -157,6 +157,11 @@ impl Agent {
         self.post(path::RESUME, &Order { resource, with_source: false, wait }).await
     }
 
+    /// Has an earlier revision put back, or the newest followed again.
+    pub(crate) async fn rollback(&self, order: RollbackOrder) -> Result<Asked<Outcome>, AgentError> {
+        self.post(path::ROLLBACK, &order).await
+    }
+
     /// What a run would change now.
     pub async fn diff(&self, name: ResourceName) -> Result<Asked<String>, AgentError> {
         self.get(path::DIFF, &name).await
@@ -176,7 +181,7 @@ impl Agent {
         self.send(Method::GET, &uri, Bytes::new()).await
     }
 
-    async fn post<T: DeserializeOwned>(&self, path: &str, order: &Order) -> Result<T, AgentError> {
+    async fn post<T: DeserializeOwned>(&self, path: &str, order: &impl Serialize) -> Result<T, AgentError> {
         let body = serde_json::to_vec(order).map_err(AgentError::Question)?;
         self.send(Method::POST, path, body.into()).await
     }

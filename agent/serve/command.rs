@@ -36,6 +36,19 @@ pub enum Command {
         /// The way back.
         reply: oneshot::Sender<Asked<Outcome>>,
     },
+    /// Put an earlier revision back, until a newer one comes; or follow the newest again.
+    Rollback {
+        /// A Kustomization.
+        resource: Resource,
+        /// The revision to put back, or the first digits of its commit; nothing, to follow the newest again.
+        to: Option<String>,
+        /// A signed permit for the step, where the node asks for one.
+        permit: Option<String>,
+        /// Whether the answer comes only when the run that follows has ended.
+        wait: bool,
+        /// The way back.
+        reply: oneshot::Sender<Asked<Outcome>>,
+    },
     /// What a run would change now, for people: a unified diff of each object.
     Diff {
         /// The Kustomization.

@@ -33,6 +33,7 @@ pub(super) mod path {
     pub(in crate::serve) const RECONCILE: &str = "/v1/reconcile";
     pub(in crate::serve) const SUSPEND: &str = "/v1/suspend";
     pub(in crate::serve) const RESUME: &str = "/v1/resume";
+    pub(in crate::serve) const ROLLBACK: &str = "/v1/rollback";
     pub(in crate::serve) const DIFF: &str = "/v1/diff";
 }
 
@@ -92,6 +93,7 @@ pub fn serve(
         .route(path::RECONCILE, post(reconcile))
         .route(path::SUSPEND, post(suspend))
         .route(path::RESUME, post(resume))
+        .route(path::ROLLBACK, post(rollback))
         .route(path::DIFF, get(diff))
         .with_state(shared);
     let task = tokio::spawn(async move {
@@ -157,6 +159,21 @@ pub(super) struct Order {
     pub(super) wait: bool,
 }
 
+/// Which Kustomization is to follow what.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RollbackOrder {
+    pub(crate) resource: Resource,
+    /// The revision to put back; nothing, to follow the newest again.
+    #[serde(default)]
+    pub(crate) to: Option<String>,
+    /// A signed permit.
+    #[serde(default)]
+    pub(crate) permit: Option<String>,
+    #[serde(default)]
+    pub(crate) wait: bool,
+}
+
 /// Which runs.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct HistoryQuery {
@@ -184,11 +201,9 @@ async fn status(State(shared): State<Arc<Shared>>) -> Answered<view::Status> {
     Ok(Json(view::status(&shared.store, Some((shared.agent.clone(), live))).await?))
 }
 
-async fn history(
-    State(shared): State<Arc<Shared>>,
-    Query(query): Query<HistoryQuery>,
-) -> Answered<Vec<crate::store::Run>> {
-    Ok(Json(shared.store.runs(ResourceName::new(query.namespace, query.name), query.limit).await?))
+async fn history(State(shared): State<Arc<Shared>>, Query(query): Query<HistoryQuery>) -> Answered<view::History> {
+    let name = ResourceName::new(query.namespace, query.name);
+    Ok(Json(view::history(&shared.store, name, query.limit).await?))
 }
 
 async fn events(
@@ -210,6 +225,14 @@ async fn suspend(State(shared): State<Arc<Shared>>, Json(order): Json<Order>) ->
 
 async fn resume(State(shared): State<Arc<Shared>>, Json(order): Json<Order>) -> Answered<Asked<super::Outcome>> {
     Ok(Json(shared.ask(|reply| Command::Resume { resource: order.resource, wait: order.wait, reply }).await?))
+}
+
+async fn rollback(
+    State(shared): State<Arc<Shared>>,
+    Json(order): Json<RollbackOrder>,
+) -> Answered<Asked<super::Outcome>> {
+    let RollbackOrder { resource, to, permit, wait } = order;
+    Ok(Json(shared.ask(|reply| Command::Rollback { resource, to, permit, wait, reply }).await?))
 }
 
 async fn diff(State(shared): State<Arc<Shared>>, Query(name): Query<ResourceName>) -> Answered<Asked<String>> {
@@ -246,7 +269,8 @@ mod tests {
                 match command {
                     Command::Reconcile { resource, reply, .. }
                     | Command::Suspend { resource, reply }
-                    | Command::Resume { resource, reply, .. } => drop(reply.send(answer(resource))),
+                    | Command::Resume { resource, reply, .. }
+                    | Command::Rollback { resource, reply, .. } => drop(reply.send(answer(resource))),
                     Command::Diff { name, reply } => drop(reply.send(Ok(format!("diff of {name}")))),
                     Command::Live { reply } => drop(reply.send(Live::default())),
                 }

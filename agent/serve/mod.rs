@@ -18,5 +18,7 @@ pub mod view;
 pub(crate) use advice::named;
 pub use client::{Agent, AgentError, Control};
 pub use command::{Asked, Command, Outcome, Refused};
+pub(crate) use control::RollbackOrder;
 pub use control::{ServeError, Server, serve};
 pub use live::{ClusterLive, Counts, KustomizationLive, Live, Phase, Problem, SourceLive};
+pub use view::History;

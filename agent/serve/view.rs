@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use wickie_model::{ConditionStatus, Conditions, ResourceKind, ResourceName, condition_type, reason};
+use wickie_model::{ConditionStatus, Conditions, ResourceKind, ResourceName, Trial, condition_type, reason};
 
 use super::advice;
 use super::{ClusterLive, Counts, KustomizationLive, Live, Phase, Problem, SourceLive};
@@ -137,6 +137,21 @@ pub struct KustomizationView {
     /// Its last run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_run: Option<Run>,
+}
+
+/// What became of a Kustomization's revisions, and how its runs ended; both the newest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct History {
+    /// Revisions.
+    pub revisions: Vec<Trial>,
+    /// Runs.
+    pub runs: Vec<Run>,
+}
+
+/// The history of a Kustomization, at most `limit` of each.
+pub(super) async fn history(store: &Store, name: ResourceName, limit: usize) -> Result<History, StoreError> {
+    Ok(History { revisions: store.trials(name.clone(), limit).await?, runs: store.runs(name, limit).await? })
 }
 
 /// A Provider.

@@ -71,6 +71,7 @@ pub use wire::WireError;
 use body::Meter;
 use breaker::Breaker;
 use client::Clients;
+use permits::StepBack;
 use reference::Offer;
 use repository::Repository;
 use scope::Scope;
@@ -175,24 +176,40 @@ impl Git {
     /// The last accepted snapshot of a source, verified again from the stored bytes, without the network; `None` if
     /// nothing was accepted yet, or the spec now names another URL or reference.
     pub async fn load(&self, source: &GitSource) -> Result<Option<Verified<Snapshot>>, SourceError> {
-        let Some((head, row)) = self.accepted(source).await? else { return Ok(None) };
+        let newest = self.repository.store.snapshots(&source.name, 1).await?;
+        let Some((head, row)) = self.accepted(source, newest.into_iter().next()).await? else { return Ok(None) };
         self.check_complete(source, &head, &row.extent).await?;
         self.note_complete(source, head.revision.commit());
         self.snapshot(source, head, row.accepted_at, row.extent).await.map(Some)
     }
 
-    /// What was accepted last, believed again; its files may have gone.
+    /// The snapshot of a source at a revision that was accepted before, verified again in the same way; `None` where it
+    /// is no longer kept. It need not be the newest: the floor has no part in what is enforced again of what was once
+    /// accepted, and stays where it is.
+    pub async fn load_at(
+        &self,
+        source: &GitSource,
+        revision: &Revision,
+    ) -> Result<Option<Verified<Snapshot>>, SourceError> {
+        let stored = self.repository.store.snapshot_at(&source.name, revision).await?;
+        let Some((head, row)) = self.accepted(source, stored).await? else { return Ok(None) };
+        self.check_complete(source, &head, &row.extent).await?;
+        self.snapshot(source, head, row.accepted_at, row.extent).await.map(Some)
+    }
+
+    /// What was accepted, believed again; its files may have gone. Nothing where the spec now names another URL or
+    /// reference.
     pub(crate) async fn accepted(
         &self,
         source: &GitSource,
+        stored: Option<SnapshotRow>,
     ) -> Result<Option<(Verified<Head>, NewSnapshot)>, SourceError> {
+        let Some(SnapshotRow { snapshot, .. }) = stored else { return Ok(None) };
         let row = self.repository.store.source(&source.name).await?;
-        if row.floor.as_ref().is_none_or(|floor| floor.track != source.track()) {
-            return Ok(None);
-        }
-        let newest = self.repository.store.snapshots(&source.name, 1).await?;
-        let Some(SnapshotRow { snapshot, .. }) = newest.into_iter().next() else { return Ok(None) };
-        let offer = accepted_offer(source, &snapshot, row.floor.as_ref());
+        let Some(floor) = row.floor.filter(|floor| floor.track == source.track()) else { return Ok(None) };
+        // The version that a range chose is that of the floor, and of no other.
+        let newest = Some(&floor).filter(|floor| floor.commit == snapshot.revision.commit());
+        let offer = accepted_offer(source, &snapshot, newest);
         let head = self.believe(source, &offer, snapshot.accepted_at).await?;
         Ok(head.map(|head| (head, snapshot)))
     }
@@ -253,6 +270,18 @@ impl Git {
         let snapshot = Snapshot::new(self.repository.clone(), source, (*head).clone(), accepted_at, extent);
         let snapshot = self.with_includes(source, snapshot).await?;
         Ok(head.into_snapshot(snapshot))
+    }
+
+    /// Who permits, by a signed permit, that what follows `source` goes from one commit to an earlier one; or why the
+    /// permit gives no leave for that.
+    pub fn permitted(
+        &self,
+        source: &GitSource,
+        permit: &str,
+        (from, to): (Oid, Oid),
+        now: Timestamp,
+    ) -> Result<String, String> {
+        permits::given(source, permit, StepBack { from, to, now }).map(|signer| signer.to_string())
     }
 
     /// Deletes the objects that no kept snapshot, floor or interrupted fetch reaches, and gives their number. While a

@@ -58,6 +58,13 @@ pub(crate) async fn ask(source: &GitSource, fetch: &mut Fetch<'_>, step: StepBac
     Ok(Leave::None(said(reasons.as_bytes())))
 }
 
+/// Who permits that a Kustomization of `source` is set back so, by this permit.
+pub(super) fn given(source: &GitSource, text: &str, step: StepBack) -> Result<Signer, String> {
+    let verify = source.verify.as_ref().ok_or("its source names no signers, so nobody can give leave")?;
+    let signers = verify::signers(verify).map_err(|error| crate::chain::chain(&error))?;
+    judge(source, text, step, &signers).map_err(|error| crate::chain::chain(&error))
+}
+
 fn judge(source: &GitSource, text: &str, step: StepBack, signers: &Signers) -> Result<Signer, PermitError> {
     let (name, url) = (source.name.to_string(), source.url.to_string());
     text.parse::<SignedPermit>()?.allows(&[&name, &url], step.from, step.to, signers, step.now)

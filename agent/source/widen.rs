@@ -127,10 +127,10 @@ impl Git {
     ) -> Result<bool, SourceError> {
         let _fetching = self.fetching.read().await;
         let store = &self.repository.store;
-        let accepted = self.accepted(source).await?;
-        let Some((head, row)) = accepted.filter(|(head, _)| head.revision.commit() == commit) else {
-            return Ok(false);
-        };
+        // It need not be the newest: what was put back may need more, too.
+        let stored = store.snapshots(&source.name, u32::MAX).await?;
+        let stored = stored.into_iter().find(|row| row.snapshot.revision.commit() == commit);
+        let Some((head, row)) = self.accepted(source, stored).await? else { return Ok(false) };
         let note = store.source(&source.name).await?.server;
         let mut session =
             Session::new(&self.clients, source, note.as_deref(), meter.clone()).map_err(SourceError::Transport)?;

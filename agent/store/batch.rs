@@ -1,8 +1,10 @@
 //! What one step of the loop brought, written together: the work, what is said of it, and who must still hear of it.
 
-use wickie_model::{Event, Resource, ResourceKind};
+use wickie_model::{Event, Resource, ResourceKind, Trial};
 
-use super::{Delivery, InventoryChange, Record, Run, Store, StoreError, events, inventory, outbox, resources, runs};
+use super::{
+    Delivery, InventoryChange, Record, Run, Store, StoreError, events, inventory, outbox, resources, runs, trials,
+};
 
 /// What one step of the loop brought. It is written whole or not at all, so that no report is lost between the work
 /// and the outbox.
@@ -17,6 +19,8 @@ pub struct Batch {
     pub inventory: Vec<InventoryChange>,
     /// Runs that ended.
     pub runs: Vec<Run>,
+    /// What became of revisions.
+    pub trials: Vec<Trial>,
     /// What happened, each with its way to those who must hear of it.
     pub events: Vec<(Event, Vec<Delivery>)>,
 }
@@ -28,6 +32,7 @@ impl Batch {
             && self.gone.is_empty()
             && self.inventory.is_empty()
             && self.runs.is_empty()
+            && self.trials.is_empty()
             && self.events.is_empty()
     }
 }
@@ -46,6 +51,7 @@ impl Store {
                 resources::remove(transaction, resource)?;
                 if resource.kind == ResourceKind::Kustomization {
                     runs::remove(transaction, &resource.name)?;
+                    trials::remove(transaction, &resource.name)?;
                     inventory::remove(transaction, &resource.name)?;
                 }
             }
@@ -54,6 +60,9 @@ impl Store {
             }
             for run in &batch.runs {
                 runs::add(transaction, run)?;
+            }
+            for trial in &batch.trials {
+                trials::put(transaction, trial)?;
             }
             for (event, deliveries) in &batch.events {
                 events::add(transaction, event)?;

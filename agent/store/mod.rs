@@ -6,8 +6,8 @@
 //! Assumptions: one process has the file open for writing, which the lock on the data directory sees to
 //! ([`DataDir::lock`]). Reading beside it is fine.
 //!
-//! Each file here is one concept: `objects` (Git's), `sources`, `snapshots`, `resources`, `inventory`, `runs`, `events`,
-//! `outbox`; `batch` writes what one step of the loop brought into them, together. They are `impl` blocks on [`Store`];
+//! Each file here is one concept: `objects` (Git's), `sources`, `snapshots`, `resources`, `inventory`, `runs`,
+//! `trials`, `events`, `outbox`; `batch` writes what one step of the loop brought into them, together. They are `impl` blocks on [`Store`];
 //! rusqlite appears nowhere else.
 
 mod batch;
@@ -24,6 +24,7 @@ mod snapshots;
 mod sources;
 mod thread;
 mod time;
+mod trials;
 
 pub use batch::Batch;
 pub use data_dir::{DataDir, Lock};

@@ -8,7 +8,8 @@ use rusqlite::{Connection, OpenFlags};
 use super::StoreError;
 
 /// Each step takes the schema one version up. A released step never changes.
-const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("migration-extent.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("schema.sql"), include_str!("migration-extent.sql"), include_str!("migration-trials.sql")];
 
 /// How the file was found.
 #[derive(Debug, PartialEq, Eq)]

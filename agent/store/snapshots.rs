@@ -1,7 +1,7 @@
 //! Verified snapshots, and the step by which one becomes the floor.
 
 use jiff::Timestamp;
-use rusqlite::{Row, params};
+use rusqlite::{OptionalExtension as _, Row, params};
 use serde::{Deserialize, Serialize};
 use wickie_model::{Oid, ResourceName, Revision};
 use wickie_trust::Floor;
@@ -52,7 +52,8 @@ pub struct SnapshotRow {
 
 impl Store {
     /// Keeps a snapshot whose objects are all in the store, makes it the source's floor, and forgets all but the last
-    /// `keep` snapshots of that source: in one transaction, so that neither is ever without the other.
+    /// `keep` snapshots of that source and those that a Kustomization needs: in one transaction, so that neither is ever
+    /// without the other.
     pub async fn accept_snapshot(
         &self,
         name: &ResourceName,
@@ -98,8 +99,10 @@ impl Store {
             transaction
                 .execute(
                     "DELETE FROM snapshot WHERE source = ?1 AND id NOT IN
-                     (SELECT id FROM snapshot WHERE source = ?1 ORDER BY id DESC LIMIT ?2)",
-                    params![source, keep.max(1)],
+                     (SELECT id FROM snapshot WHERE source = ?1 ORDER BY id DESC LIMIT ?2)
+                     AND revision NOT IN
+                     (SELECT revision FROM needed WHERE source_namespace = ?3 AND source_name = ?4)",
+                    params![source, keep.max(1), name.namespace, name.name],
                 )
                 .map(drop)
                 .map_err(failed())
@@ -121,6 +124,26 @@ impl Store {
                     select.query_map(params![name.namespace, name.name, limit], read).and_then(Iterator::collect)
                 })
                 .map_err(StoreError::sql("read snapshots"))
+        })
+        .await
+    }
+
+    /// The snapshot of a source at a revision, if it is kept.
+    pub async fn snapshot_at(
+        &self,
+        name: &ResourceName,
+        revision: &Revision,
+    ) -> Result<Option<SnapshotRow>, StoreError> {
+        let (name, revision) = (name.clone(), revision.to_string());
+        self.call(move |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT snapshot.id, revision, oid, tag, signer, bytes, accepted_at, extent
+                     FROM snapshot JOIN source ON source.id = snapshot.source
+                     WHERE namespace = ?1 AND name = ?2 AND revision = ?3",
+                )
+                .and_then(|mut select| select.query_row(params![name.namespace, name.name, revision], read).optional())
+                .map_err(StoreError::sql("read a snapshot"))
         })
         .await
     }

@@ -159,6 +159,11 @@ async fn orders_go_to_the_agent_and_their_outcome_is_the_exit_code() {
                 }
                 serve::Command::Live { reply } => drop(reply.send(Live::default())),
                 serve::Command::Diff { reply, .. } => drop(reply.send(Ok("-a\n+b\n".to_owned()))),
+                serve::Command::Rollback { to, permit, reply, .. } => {
+                    let asked = (to.as_deref(), permit.as_deref());
+                    assert!(matches!(asked, (Some("2dd6d76"), None) | (None, None)), "{asked:?}");
+                    drop(reply.send(Ok(well.clone())));
+                }
                 // One that is not well is suspended all the same.
                 serve::Command::Suspend { resource, reply } if resource == shop() => drop(reply.send(Ok(ill.clone()))),
                 // Dropped unanswered, as by an agent that stops.
@@ -186,6 +191,15 @@ async fn orders_go_to_the_agent_and_their_outcome_is_the_exit_code() {
     assert!(words.contains("no outcome after 10ms"), "{words}");
     let (code, shown, _) = run("-n apps reconcile till --with-source --no-wait").await.unwrap();
     assert_eq!((code, shown.as_str()), (0, "○ Kustomization/apps/till is under way: see `wickie status`\n"));
+    for line in ["rollback shop --to 2dd6d76", "rollback shop --resume"] {
+        assert_eq!(run(line).await.unwrap().0, 0, "{line}");
+    }
+    for line in ["rollback shop", "rollback shop --to 2dd6d76 --resume", "rollback shop --resume --permit p"] {
+        assert_eq!(run(line).await.unwrap().0, 2, "{line}");
+    }
+    let (code, _, words) = run("rollback shop --to 2dd6d76 --permit no-such-file").await.unwrap();
+    assert_eq!(code, 1);
+    assert!(words.contains("no-such-file"), "{words}");
     let (code, shown, _) = run("suspend shop").await.unwrap();
     assert_eq!(code, 0);
     assert_eq!(shown, "○ Kustomization/flux-system/shop is left as it is until `wickie resume`\n");

@@ -16,6 +16,7 @@ mod objects;
 mod reach;
 mod rebuild;
 mod reports;
+mod rollback;
 mod trust;
 mod values;
 mod ways_in;

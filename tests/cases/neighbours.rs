@@ -111,3 +111,62 @@ async fn an_object_that_two_want_belongs_to_one_and_moves_without_being_made_aga
     value_becomes(&mut agent, &maps, "a", Some("two")).await;
     assert_eq!(maps.get("a").await.unwrap().metadata.uid, uid, "it was deleted and made again");
 }
+
+#[tokio::test]
+async fn an_object_that_moves_in_one_commit_is_not_deleted_whoever_comes_first() {
+    let (fleet, client) = fleet("handover").await;
+    let maps = maps(&fleet, &client);
+    let spec = |path: &str, more: &str| format!("  path: {path}\n{more}");
+    // The new owner of one has more to build; that of the other may not even begin before the old owner is ready.
+    fleet.write_map("old/to-slow.yaml", "to-slow", "1").unwrap();
+    fleet.write_map("old/to-held.yaml", "to-held", "1").unwrap();
+    fleet.write_map("old/leaves.yaml", "leaves", "1").unwrap();
+    for name in ["old", "slow", "held"] {
+        fleet.write_map(&format!("{name}/keep.yaml"), &format!("{name}-keeps"), "1").unwrap();
+    }
+    for index in 0..300 {
+        fleet.write_map(&format!("slow/{index}.yaml"), &format!("slow-{index}"), "1").unwrap();
+    }
+    fleet.commit("first").unwrap();
+    fleet.follow("1s").unwrap();
+    fleet.keep("old", &spec("old", "")).unwrap();
+    fleet.keep("slow", &spec("slow", "")).unwrap();
+    fleet.keep("held", &spec("held", "  dependsOn: [{name: old}]\n")).unwrap();
+    let mut agent = fleet.start().unwrap();
+    for name in ["to-slow", "to-held", "leaves", "slow-299", "held-keeps"] {
+        value_becomes(&mut agent, &maps, name, Some("1")).await;
+    }
+    let uid = async |name: &str| maps.get(name).await.unwrap().metadata.uid;
+    let before = [uid("to-slow").await, uid("to-held").await];
+
+    for (name, to) in [("to-slow", "slow"), ("to-held", "held")] {
+        fleet.repo.remove(&format!("old/{name}.yaml")).unwrap();
+        fleet.write_map(&format!("{to}/{name}.yaml"), name, "2").unwrap();
+    }
+    fleet.repo.remove("old/leaves.yaml").unwrap();
+    let moved = fleet.commit("moved").unwrap();
+    for name in ["to-slow", "to-held"] {
+        value_becomes(&mut agent, &maps, name, Some("2")).await;
+    }
+    value_becomes(&mut agent, &maps, "leaves", None).await;
+    assert_eq!([uid("to-slow").await, uid("to-held").await], before, "deleted and made again");
+    for name in ["old", "slow", "held"] {
+        status_becomes(&agent, "all are ready", |status| {
+            let one = kustomization(status, name);
+            one["appliedRevision"] == format!("main@sha1:{moved}") && one["ready"]["status"] == "True"
+        })
+        .await;
+    }
+
+    // One that cannot be built holds up what has left, and not for ever.
+    fleet.repo.write("slow/kustomization.yaml", "resources: [missing.yaml]\n").unwrap();
+    fleet.repo.remove("held/to-held.yaml").unwrap();
+    fleet.commit("one is broken").unwrap();
+    status_becomes(&agent, "the deletion waits, and says for what", |status| {
+        let message = kustomization(status, "held")["ready"]["message"].to_string();
+        message.contains("to-held") && message.contains("flux-system/slow")
+    })
+    .await;
+    assert_eq!(value_of(&maps, "to-held").await.unwrap().as_deref(), Some("2"));
+    value_becomes(&mut agent, &maps, "to-held", None).await;
+}

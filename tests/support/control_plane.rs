@@ -311,6 +311,8 @@ impl ControlPlane {
             command.arg("--use-service-account-credentials").arg("--concurrent-namespace-syncs=4");
             command.arg(flag("service-account-private-key-file", &self.folder.join("tokens.key")));
             command.arg(flag("root-ca-file", &self.folder.join("ca.pem")));
+            // A kwok that has to wait for a core is no dead node: pods that were made unready for that never are again.
+            command.arg("--node-monitor-grace-period=1h");
             commands.push(("kube-controller-manager", command));
         }
         if let Some(program) = &programs.scheduler {

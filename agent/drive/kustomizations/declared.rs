@@ -75,7 +75,12 @@ impl Drive {
 
     fn clear_stalled(&mut self, name: &ResourceName) {
         let resource = resource(name);
-        self.set_status(&resource, |conditions, _, _| conditions.remove(condition_type::STALLED));
+        self.set_status(&resource, |conditions, _, _| {
+            // What was condemned stays so, whatever becomes of the spec.
+            if conditions.get(condition_type::STALLED).is_some_and(|stalled| stalled.reason == reason::INVALID_SPEC) {
+                conditions.remove(condition_type::STALLED);
+            }
+        });
     }
 
     /// A Kustomization's declaration is gone without its deletion having been asked for: a file that was taken away, a
@@ -84,6 +89,7 @@ impl Drive {
         let state = self.kustomizations.remove(name);
         // A run that is under way has the inventory with it, and brings it back.
         let away = state.as_ref().is_some_and(|state| state.cycle.stage() == Some(cycle::Stage::Applying));
+        let course = state.as_ref().map(|state| state.course.clone()).unwrap_or_default();
         let inventory = state.map(|state| state.inventory).unwrap_or_default();
         self.watch_values();
         self.shared.claims.borrow_mut().want(name, []);
@@ -96,7 +102,8 @@ impl Drive {
         let message =
             "its declaration is gone; its objects are left in the cluster as they are, and no longer looked after";
         tracing::warn!(kustomization = %name, "{message}");
-        self.kustomizations.insert(name.clone(), KustomizationState::remembered(inventory));
+        let remembered = KustomizationState { course, ..KustomizationState::remembered(inventory) };
+        self.kustomizations.insert(name.clone(), remembered);
         let now = Timestamp::now();
         self.set_status(&resource, |conditions, _, generation| {
             conditions.set(

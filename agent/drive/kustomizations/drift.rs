@@ -8,6 +8,7 @@ use wickie_plan::cycle::{self, Cause, Moment, backoff};
 use super::KustomizationState;
 use crate::drive::Drive;
 use crate::drive::live::Look;
+use crate::store::Changes;
 
 /// After so long without drift it is repaired at once again.
 const CALM: Duration = Duration::from_secs(600);
@@ -15,13 +16,59 @@ const CALM: Duration = Duration::from_secs(600);
 /// The longest that a repair waits where somebody else keeps undoing it.
 const LONGEST_TRUCE: Duration = Duration::from_secs(60);
 
-/// How often drift was repaired lately.
+/// The longest that a look waits where others keep changing what is not ours. Real drift may hide among it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often drift was looked for and repaired lately.
 #[derive(Default)]
 pub(super) struct Drift {
-    pub(super) repairs: u32,
-    pub(super) last: Option<Moment>,
-    /// A repair is put off until then.
+    repairs: Often,
+    /// Looks that found nothing to repair.
+    looks: Often,
+    /// A look is put off until then.
     pub(super) due: Option<Moment>,
+}
+
+/// How often something happened, until there was calm.
+#[derive(Default)]
+struct Often {
+    times: u32,
+    last: Option<Moment>,
+}
+
+impl Often {
+    fn note(&mut self, now: Moment) {
+        if self.last.is_some_and(|last| now.saturating_sub(last) > CALM) {
+            self.times = 0;
+        }
+        self.times = self.times.saturating_add(1);
+        self.last = Some(now);
+    }
+
+    /// From when on it may happen again: the first few times at once, then after a pause that grows to `longest`.
+    fn again(&self, longest: Duration, now: Moment) -> Moment {
+        match (self.last, self.times) {
+            (Some(last), times @ 3..) if now.saturating_sub(last) <= CALM => last + backoff(times - 3, longest, 1.0),
+            _ => Moment::ZERO,
+        }
+    }
+}
+
+impl Drift {
+    /// A run that was to repair drift is over.
+    pub(super) fn ended(&mut self, repaired: bool, now: Moment) {
+        if repaired { self.repairs.note(now) } else { self.looks.note(now) }
+    }
+
+    /// From when on there may be another: two who each believe to be right must not keep the API server busy.
+    fn free_at(&self, now: Moment) -> Moment {
+        self.repairs.again(LONGEST_TRUCE, now).max(self.looks.again(LONGEST_PAUSE, now))
+    }
+}
+
+/// Whether a run found anything to put right.
+pub(super) fn repaired(changes: &Changes) -> bool {
+    *changes != Changes { unchanged: changes.unchanged, ..Changes::default() }
 }
 
 impl Drive {
@@ -42,21 +89,11 @@ impl Drive {
             return;
         }
         let Some(state) = self.kustomizations.get_mut(name) else { return };
-        if state.drift.last.is_some_and(|last| now.saturating_sub(last) > CALM) {
-            state.drift.repairs = 0;
-        }
-        // The first repair is made at once. One that is undone again and again becomes slower: two who each believe to
-        // be right must not keep the API server busy.
-        let truce = match (state.drift.last, state.drift.repairs) {
-            (Some(last), repairs @ 3..) => (last + backoff(repairs - 3, LONGEST_TRUCE, 1.0)).saturating_sub(now),
-            _ => Duration::ZERO,
-        };
-        if truce > Duration::ZERO {
-            state.drift.due = Some(now + truce);
+        let free = state.drift.free_at(now);
+        if free > now {
+            state.drift.due = Some(free);
             return;
         }
-        state.drift.last = Some(now);
-        state.drift.repairs += 1;
         self.admit(name, Cause::Drift);
     }
 
@@ -73,5 +110,39 @@ impl Drive {
             Look::NotSeen(version) => version >= ours,
             Look::Blind(_) => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ends runs one a second, and tells how long the next must wait then.
+    fn pause_after(runs: impl IntoIterator<Item = bool>) -> Duration {
+        let mut drift = Drift::default();
+        let mut now = Moment::ZERO;
+        for repaired in runs {
+            now += Duration::from_secs(1);
+            drift.ended(repaired, now);
+        }
+        drift.free_at(now).saturating_sub(now)
+    }
+
+    #[test]
+    fn looks_that_found_nothing_do_not_slow_a_repair() {
+        assert_eq!(pause_after([false; 250]), Duration::from_secs(1));
+        assert_eq!(pause_after([true, false, true, false]), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_repair_that_is_undone_again_and_again_becomes_slower_until_there_was_calm() {
+        assert_eq!(pause_after([true; 2]), Duration::ZERO);
+        assert_eq!(pause_after([true; 3]), Duration::from_secs(1));
+        assert_eq!(pause_after([true; 30]), Duration::from_secs(60));
+        let mut drift = Drift::default();
+        (0..30).for_each(|_| drift.ended(true, Moment::ZERO));
+        assert_eq!(drift.free_at(CALM + Duration::from_secs(1)), Moment::ZERO);
+        drift.ended(true, CALM + Duration::from_secs(1));
+        assert_eq!(drift.repairs.times, 1);
     }
 }

@@ -47,6 +47,8 @@ impl Drive {
                 prune_limit: None,
                 // Whoever deletes the Kustomization has said so.
                 prune_approved: true,
+                undo: false,
+                awaited: None,
                 complete: true,
                 force: false,
                 mode: Mode::Enforce,

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use wickie_model::{Health, ObjectId, ResourceName, Verdict};
-use wickie_plan::cycle::{self, Moment};
-use wickie_plan::health;
+use wickie_model::{Ending, Health, ObjectId, ResourceName, Verdict};
+use wickie_plan::cycle::{self, Cause, Moment, Remedy};
+use wickie_plan::{Mode, health};
 
 use super::KustomizationState;
 use crate::config::HealthCheck;
@@ -32,6 +32,11 @@ impl Watching {
 }
 
 impl KustomizationState {
+    /// Whether it is up to it to make its objects healthy.
+    pub(super) fn judges_health(&self) -> bool {
+        self.spec.as_ref().is_some_and(|spec| spec.mode == Mode::Enforce)
+    }
+
     /// Objects of health checks that are not the Kustomization's own.
     fn foreign_checks(&self) -> Vec<HealthCheck> {
         let checks = self.spec.iter().flat_map(|spec| &spec.health_checks);
@@ -94,8 +99,26 @@ impl Drive {
     pub(in crate::drive) fn look_at_health(&mut self, name: &ResourceName) {
         let Some(state) = self.kustomizations.get(name) else { return };
         if state.cycle.stage() == Some(cycle::Stage::Waiting) && self.unhealthy(state).is_empty() {
-            self.step(name, cycle::Event::Healthy);
+            return self.step(name, cycle::Event::Healthy);
         }
+        // What was given up may get there after all.
+        let idle = matches!(state.cycle, cycle::State::Idle { .. });
+        if idle && self.is_stopped(name) && self.unhealthy(state).is_empty() {
+            self.admit(name, Cause::Dependency);
+        }
+    }
+
+    /// Whether its newest revision was given up, and stays.
+    pub(super) fn is_stopped(&self, name: &ResourceName) -> bool {
+        self.against(name).is_some_and(|trial| trial.ending == Ending::Stopped)
+    }
+
+    /// Whether it waits for the health of a new revision and the cluster cannot be seen: nothing is held against a
+    /// revision that is not shown by the cluster itself.
+    pub(super) fn is_blind(&self, name: &ResourceName) -> bool {
+        let Some(state) = self.kustomizations.get(name) else { return false };
+        let waits = state.cycle.stage() == Some(cycle::Stage::Waiting) && state.remedy() != Remedy::Retry;
+        waits && self.reachable.live().is_some_and(|cluster| !cluster.reachable)
     }
 
     /// The objects that are waited for and are not healthy, each with the reason.

@@ -69,6 +69,9 @@ impl Drive {
             state.settled = *hold != Hold::Starting;
             state.wake = None;
         }
+        if matches!(hold, Hold::Dependency(_)) {
+            self.build_ahead(name);
+        }
         let (why, message, stalled) = match hold {
             // What was said before the start is still true.
             Hold::Starting => return,

@@ -1,11 +1,13 @@
 //! Kustomizations: their cycles, and the effects that a step of a cycle asks for.
 
+mod course;
 mod declared;
 mod drift;
 mod finalize;
 mod health;
 mod hold;
 mod outcome;
+mod peers;
 
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
@@ -13,8 +15,9 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use wickie_model::{Digest, Inventory, Manifest, ObjectId, Resource, ResourceKind, ResourceName};
-use wickie_plan::cycle::{self, Cause, Effect, Moment, Pace};
-use wickie_plan::{Mode, Policy};
+use wickie_plan::Policy;
+use wickie_plan::course::Course;
+use wickie_plan::cycle::{self, Cause, Effect, Moment, Pace, Remedy};
 
 use super::run::{self, BuildKey, Job, Report, RunError, Wanted};
 use super::{Drive, Event};
@@ -59,6 +62,12 @@ pub(super) struct KustomizationState {
     /// Health is waited for; foreign objects by their last verdict.
     watching: Option<health::Watching>,
     drift: Drift,
+    /// Deletions that wait for what others want.
+    deferred: Option<peers::Deferred>,
+    /// What was built, or is being built, while it has to wait.
+    ahead: Option<BuildKey>,
+    /// What became of the revisions that it took.
+    pub(super) course: Course,
     suspended: bool,
     deleted: bool,
     /// Somebody asked for it, and for its source first.
@@ -92,6 +101,9 @@ impl KustomizationState {
             report: None,
             watching: None,
             drift: Drift::default(),
+            deferred: None,
+            ahead: None,
+            course: Course::default(),
             suspended: false,
             deleted: false,
             after_source: false,
@@ -115,7 +127,7 @@ impl KustomizationState {
     }
 
     pub(super) fn is_settled(&self) -> bool {
-        self.spec.is_none() || (self.settled && self.cycle.stage().is_none())
+        self.spec.is_none() || (self.settled && !self.cycle.is_busy())
     }
 
     pub(super) fn waits_for_all(&self) -> bool {
@@ -130,20 +142,19 @@ impl KustomizationState {
         self.spec.clone()
     }
 
-    pub(super) fn digest(&self) -> Option<Digest> {
-        self.digest
-    }
-
     pub(super) fn cycle(&self) -> &cycle::State {
         &self.cycle
     }
 
     fn pace(&self) -> Pace {
         let default = Duration::from_secs(60);
-        self.spec.as_ref().map_or(Pace { interval: default, retry: default, timeout: default }, |spec| Pace {
+        let remedy = self.remedy();
+        let unknown = Pace { interval: default, retry: default, timeout: default, remedy: Remedy::Retry };
+        self.spec.as_ref().map_or(unknown, |spec| Pace {
             interval: spec.interval,
             retry: spec.retry_interval,
             timeout: spec.timeout,
+            remedy,
         })
     }
 }
@@ -166,7 +177,8 @@ impl Drive {
             let Some(state) = self.kustomizations.get_mut(&name) else { continue };
             if state.wake.is_some_and(|wake| wake <= now) {
                 state.wake = None;
-                self.step(&name, cycle::Event::Tick);
+                let event = if self.is_blind(&name) { cycle::Event::Blind } else { cycle::Event::Tick };
+                self.step(&name, event);
             }
             self.tick_health(&name, now);
         }
@@ -185,6 +197,7 @@ impl Drive {
                 Effect::Apply => self.apply(name),
                 Effect::Watch { .. } => self.watch_health(name),
                 Effect::Unwatch => self.unwatch_health(name),
+                Effect::Condemn(remedy, outcome) => self.condemn(name, remedy, outcome),
                 Effect::Conclude(outcome) => self.conclude(name, outcome),
                 Effect::Rest(hold) => self.rest(name, &hold),
                 Effect::Wake(moment) => {
@@ -203,29 +216,24 @@ impl Drive {
         // Between the wish and its turn something may have come to speak against it.
         if let Some(hold) = self.hold(name) {
             self.step(name, cycle::Event::Held(hold));
-            return self.step(name, cycle::Event::Failed { transient: false });
+            return self.step(name, cycle::Event::Failed { transient: false, halfway: false });
         }
-        let Some(state) = self.kustomizations.get(name) else { return };
-        let (Some(spec), Some(digest)) = (state.spec.clone(), state.digest) else { return };
-        let (Some(git), Some(source)) = (self.git_source(&spec.source), self.source_digest(&spec.source)) else {
-            return;
-        };
-        let Some(revision) = self.sources.get(&spec.source).and_then(|source| source.revision().cloned()) else {
-            return;
-        };
+        self.free_condemned(name);
+        let Some(key) = self.build_key(name) else { return };
+        self.trial_begins(name, &key.revision);
+        let Some(spec) = self.kustomizations.get(name).and_then(|state| state.spec.clone()) else { return };
+        let Some(git) = self.git_source(&spec.source) else { return };
         let inputs = self.inputs_of(name, &spec).map(Rc::new);
         let Some(state) = self.kustomizations.get_mut(name) else { return };
-        let digest_of_inputs = inputs.as_ref().map_or_else(|_| Inputs::default().digest(), |inputs| inputs.digest());
-        let key = BuildKey { revision, spec: digest, source, inputs: digest_of_inputs };
         state.run = Some(Current { cause, key: key.clone(), began: Instant::now(), started_at: Timestamp::now() });
         state.report = None;
         let inputs = match inputs {
             Ok(inputs) => inputs,
-            Err(trouble) => return self.built(name, Err(trouble.into())),
+            Err(trouble) => return self.built(name, &key, Err(trouble.into())),
         };
         state.inputs = inputs.clone();
         if let Some(wanted) = state.wanted.clone().filter(|wanted| wanted.key == key) {
-            return self.built(name, Ok((wanted, None)));
+            return self.built(name, &key, Ok((wanted, None)));
         }
         let (shared, source, owner) = (self.shared.clone(), git, name.clone());
         let before = state.wanted.clone();
@@ -239,12 +247,16 @@ impl Drive {
                 }
             }
             let built = run::build(&shared, &spec, &inputs, &source, &key).await;
-            Event::Built(owner, built.map(|(wanted, manifests)| (wanted, Some(manifests))))
+            Event::Built(owner, key, built.map(|(wanted, manifests)| (wanted, Some(manifests))))
         });
     }
 
-    pub(super) fn built(&mut self, name: &ResourceName, built: Built) {
+    pub(super) fn built(&mut self, name: &ResourceName, key: &BuildKey, built: Built) {
         let Some(state) = self.kustomizations.get_mut(name) else { return };
+        let building = state.cycle.stage() == Some(cycle::Stage::Building);
+        if !building || state.run.as_ref().is_none_or(|run| run.key != *key) {
+            return self.built_ahead(name, key, built);
+        }
         match built {
             Ok((wanted, manifests)) => {
                 if manifests.is_some() {
@@ -253,23 +265,22 @@ impl Drive {
                     }
                     self.shared.claims.borrow_mut().want(name, wanted.desired.keys());
                 }
-                if let Some(run) = &mut state.run {
-                    // The source may have moved on since: what was built is what counts.
-                    run.key = wanted.key.clone();
-                }
                 state.wanted = Some(wanted);
                 state.manifests = manifests;
                 self.step(name, cycle::Event::Built);
+                self.peer_built(name);
             }
             Err(error) => {
                 let transient = error.is_transient();
                 state.report = Some(Report { error: Some(error), ..Report::default() });
-                self.step(name, cycle::Event::Failed { transient });
+                self.step(name, cycle::Event::Failed { transient, halfway: false });
             }
         }
     }
 
     fn apply(&mut self, name: &ResourceName) {
+        let awaited = self.awaited(name);
+        let undo = self.against(name).is_some_and(|trial| trial.instead.is_some());
         let Some(state) = self.kustomizations.get(name) else { return };
         let (Some(spec), Some(wanted)) = (state.spec.clone(), state.wanted.clone()) else { return };
         let source = self.git_source(&spec.source);
@@ -278,6 +289,8 @@ impl Drive {
             prune: spec.prune,
             prune_limit: spec.prune_limit,
             prune_approved: spec.prune_approved.as_ref() == Some(&wanted.key.revision),
+            undo,
+            awaited,
             complete: wanted.broken.is_empty(),
             force: spec.force,
             mode: spec.mode,
@@ -316,16 +329,22 @@ impl Drive {
         let broken = state.wanted.as_ref().is_some_and(|wanted| !wanted.broken.is_empty());
         let failed = report.error.is_some() || !report.failures.is_empty() || (broken && !last);
         let transient = report.is_transient();
-        let waits = state.spec.as_ref().is_some_and(|spec| spec.waits() && spec.mode == Mode::Enforce);
+        let halfway = report.error.is_none();
+        let waits = state.spec.as_ref().is_some_and(|spec| spec.waits()) && state.judges_health();
         let gone = state.inventory.is_empty();
         state.report = Some(report);
         self.watch_live();
+        let waits = waits && !self.is_stopped(name);
+        let deferred = self.deferred_until(name);
         self.step(
             name,
             match (last, failed) {
                 (true, failed) => cycle::Event::Finalized { done: !failed && gone },
-                (false, true) => cycle::Event::Failed { transient },
-                (false, false) => cycle::Event::Applied { wait: waits },
+                (false, true) => cycle::Event::Failed { transient, halfway },
+                (false, false) => match deferred {
+                    Some(until) => cycle::Event::Deferred { until },
+                    None => cycle::Event::Applied { wait: waits },
+                },
             },
         );
     }

@@ -3,19 +3,20 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use wickie_model::{ConditionStatus, ResourceName, Revision, Severity, condition_type, reason};
+use wickie_model::{ConditionStatus, Ending, ResourceName, Revision, Severity, Trial, condition_type, reason};
 use wickie_plan::cycle::{Cause, Outcome};
 
-use super::{Drive, KustomizationState, resource};
+use super::{Drive, KustomizationState, course, drift, resource};
 use crate::chain::chain;
 use crate::drive::records::Say;
 use crate::drive::run::{Report, RunError};
-use crate::store::{Changes, Run};
+use crate::store::Run;
 
 /// How many objects a message names.
 const NAMED: usize = 10;
 
 /// What is said of a run.
+#[derive(Clone)]
 struct Verdict {
     reason: &'static str,
     message: String,
@@ -24,7 +25,11 @@ struct Verdict {
 impl Drive {
     /// Says that a run for something new has begun. Repairs and plain intervals are not announced.
     pub(super) fn say_progress(&mut self, name: &ResourceName, cause: Cause) {
-        if !matches!(cause, Cause::Revision | Cause::Spec | Cause::Request | Cause::Start) {
+        if !matches!(cause, Cause::Revision | Cause::Rollback | Cause::Spec | Cause::Request | Cause::Start) {
+            return;
+        }
+        // What stands against the newest revision was said, and is still true while what was put back is kept up.
+        if self.against(name).is_some() {
             return;
         }
         let Some(revision) =
@@ -65,13 +70,19 @@ impl Drive {
     /// A run is over: its status, its line in the history, its report.
     pub(super) fn conclude(&mut self, name: &ResourceName, outcome: Outcome) {
         let Some(state) = self.kustomizations.get_mut(name) else { return };
-        state.settled = true;
+        state.settled |= outcome != Outcome::Deferred;
         let Some(run) = state.run.take() else { return };
-        let report = state.report.take().unwrap_or_default();
         let took = run.began.elapsed();
         let revision = run.key.revision.clone();
         let Some(state) = self.kustomizations.get(name) else { return };
-        let verdict = self.verdict(state, outcome, &report, &revision);
+        let why = self.why(state, outcome);
+        self.trial_ends(name, &revision, outcome, &why);
+        let Some(state) = self.kustomizations.get_mut(name) else { return };
+        let report = state.report.take().unwrap_or_default();
+        let Some(state) = self.kustomizations.get(name) else { return };
+        let against = self.against(name).cloned();
+        let aside = against.as_ref().filter(|_| self.followed(name).as_ref() == Some(&revision));
+        let verdict = self.verdict(state, outcome, (&report, why), &revision, aside);
         if outcome != Outcome::Superseded
             && let Some(state) = self.kustomizations.get_mut(name)
         {
@@ -79,11 +90,14 @@ impl Drive {
         }
         let resource = resource(name);
         let before = self.records.get(&resource).map(|record| record.status.clone()).unwrap_or_default();
-        self.conclude_status(name, outcome, &verdict, &revision);
+        self.conclude_status(name, outcome, &verdict, &revision, aside);
         let status_changed = self.records.get(&resource).is_some_and(|record| record.status != before);
         let changes = report.changes;
-        let worked =
-            !report.done.is_empty() || changes != (Changes { unchanged: changes.unchanged, ..Changes::default() });
+        let worked = !report.done.is_empty() || drift::repaired(&changes);
+        let now = self.clock.now();
+        if let Some(state) = self.kustomizations.get_mut(name).filter(|_| run.cause == Cause::Drift) {
+            state.drift.ended(drift::repaired(&changes), now);
+        }
         for (id, conflict) in &report.taken {
             let message = format!(
                 "{id}: the field {} was owned by {:?}; Git has it, so it was taken back",
@@ -95,12 +109,20 @@ impl Drive {
             );
         }
         if status_changed || worked {
-            let done = outcome == Outcome::Done;
-            let severity = if done || outcome == Outcome::Superseded { Severity::Info } else { Severity::Error };
+            let verdict = match aside {
+                // What was put back is kept up: that it was put back was said.
+                Some(_) if outcome == Outcome::Done && !status_changed => applied(&revision),
+                _ => verdict.clone(),
+            };
+            let done = verdict.reason == reason::RECONCILIATION_SUCCEEDED;
+            let set_back = aside.is_some_and(|trial| trial.ending == Ending::SetBack) && outcome == Outcome::Done;
+            let info = done || set_back || matches!(outcome, Outcome::Superseded | Outcome::Deferred);
+            let severity = if info { Severity::Info } else { Severity::Error };
             let message = if done { finished(took, self.next_run_in(name)) } else { verdict.message.clone() };
+            let about = aside.filter(|_| !done && outcome == Outcome::Done).map_or(&revision, |trial| &trial.revision);
             // A failure that was said already is not said again with every try.
             if done || status_changed {
-                self.say(&resource, Say { severity, reason: verdict.reason, message, revision: Some(&revision) });
+                self.say(&resource, Say { severity, reason: verdict.reason, message, revision: Some(about) });
             }
             self.batch.runs.push(Run {
                 name: name.clone(),
@@ -114,7 +136,7 @@ impl Drive {
             });
         }
         self.publish(&resource);
-        if outcome != Outcome::Superseded {
+        if !matches!(outcome, Outcome::Superseded | Outcome::Deferred) {
             self.answer_waiters(&resource);
         }
         if outcome == Outcome::Done {
@@ -123,7 +145,14 @@ impl Drive {
         self.look_for_drift(name, None);
     }
 
-    fn conclude_status(&mut self, name: &ResourceName, outcome: Outcome, verdict: &Verdict, revision: &Revision) {
+    fn conclude_status(
+        &mut self,
+        name: &ResourceName,
+        outcome: Outcome,
+        verdict: &Verdict,
+        revision: &Revision,
+        aside: Option<&Trial>,
+    ) {
         let resource = resource(name);
         let requested = self.declared.get(&resource).and_then(|declared| declared.requested_at().map(str::to_owned));
         let waits =
@@ -134,6 +163,17 @@ impl Drive {
             let mut set =
                 |type_, status, reason, message: &str| conditions.set(type_, status, reason, message, generation, now);
             match outcome {
+                Outcome::Done if let Some(trial) = aside => {
+                    set(condition_type::READY, ConditionStatus::False, why, message);
+                    set(condition_type::STALLED, ConditionStatus::True, why, message);
+                    if trial.ending == Ending::Stopped {
+                        set(condition_type::HEALTHY, ConditionStatus::False, why, message);
+                    } else {
+                        set(condition_type::HEALTHY, ConditionStatus::True, reason::SUCCEEDED, "Health check passed");
+                        fields.insert("lastAppliedRevision".to_owned(), revision.to_string().into());
+                    }
+                    conditions.remove(condition_type::RECONCILING);
+                }
                 Outcome::Done => {
                     set(condition_type::READY, ConditionStatus::True, why, message);
                     if waits {
@@ -150,38 +190,71 @@ impl Drive {
                         set(condition_type::HEALTHY, ConditionStatus::False, why, message);
                     }
                 }
+                Outcome::Deferred => {
+                    set(condition_type::READY, ConditionStatus::Unknown, why, message);
+                    set(condition_type::RECONCILING, ConditionStatus::True, why, message);
+                }
                 Outcome::Superseded => {}
             }
             if !waits {
                 conditions.remove(condition_type::HEALTHY);
             }
-            fields.insert("lastAttemptedRevision".to_owned(), revision.to_string().into());
+            // What was put back is no attempt at anything new.
+            let attempted = aside.map_or(revision, |trial| &trial.revision);
+            fields.insert("lastAttemptedRevision".to_owned(), attempted.to_string().into());
             if let Some(requested) = requested {
                 fields.insert("lastHandledReconcileAt".to_owned(), requested.into());
             }
         });
     }
 
-    fn verdict(&self, state: &KustomizationState, outcome: Outcome, report: &Report, revision: &Revision) -> Verdict {
-        match outcome {
-            Outcome::Done => {
-                Verdict { reason: reason::RECONCILIATION_SUCCEEDED, message: format!("Applied revision: {revision}") }
-            }
-            Outcome::Superseded => Verdict {
-                reason: reason::PROGRESSING,
-                message: format!("revision {revision} was applied; something newer is wanted before it was healthy"),
-            },
-            Outcome::Unhealthy => {
+    /// Why a run has not ended well; empty where it has.
+    pub(super) fn why(&self, state: &KustomizationState, outcome: Outcome) -> String {
+        match (outcome, &state.report) {
+            (Outcome::Unhealthy, _) => {
                 let waited = state.spec.as_ref().map_or(Duration::ZERO, |spec| spec.timeout);
                 let unhealthy = self.unhealthy(state);
                 let lines =
                     unhealthy.iter().map(|(id, verdict)| format!("{id} ({:?}: {})", verdict.health, verdict.message));
-                Verdict {
-                    reason: reason::HEALTH_CHECK_FAILED,
-                    message: format!("health check failed after {}s: {}", waited.as_secs(), list(lines.collect())),
-                }
+                format!("health check failed after {}s: {}", waited.as_secs(), list(lines.collect()))
             }
-            Outcome::Failed => failure(state, report),
+            (Outcome::Failed, Some(report)) => failure(state, report).message,
+            _ => String::new(),
+        }
+    }
+
+    fn verdict(
+        &self,
+        state: &KustomizationState,
+        outcome: Outcome,
+        (report, why): (&Report, String),
+        revision: &Revision,
+        aside: Option<&Trial>,
+    ) -> Verdict {
+        let more = || aside.map_or_else(|| self.consequence(state, revision), course::in_stead);
+        match (outcome, aside) {
+            (Outcome::Done, Some(trial)) => Verdict {
+                reason: if trial.ending == Ending::Stopped { reason::HEALTH_CHECK_FAILED } else { reason::ROLLED_BACK },
+                message: course::aside(trial, revision),
+            },
+            (Outcome::Done, None) => applied(revision),
+            (Outcome::Deferred, _) => Verdict {
+                reason: reason::PROGRESSING,
+                message: format!(
+                    "revision {revision} is applied but for what is to be deleted: {}",
+                    list(report.deferred.clone())
+                ),
+            },
+            (Outcome::Superseded, _) => Verdict {
+                reason: reason::PROGRESSING,
+                message: format!("revision {revision} was applied; something newer is wanted before it was healthy"),
+            },
+            (Outcome::Unhealthy, _) => {
+                Verdict { reason: reason::HEALTH_CHECK_FAILED, message: format!("{why}{}", more()) }
+            }
+            (Outcome::Failed, _) => {
+                Verdict { reason: failure(state, report).reason, message: format!("{why}{}", more()) }
+            }
         }
     }
 
@@ -191,10 +264,14 @@ impl Drive {
     }
 }
 
+fn applied(revision: &Revision) -> Verdict {
+    Verdict { reason: reason::RECONCILIATION_SUCCEEDED, message: format!("Applied revision: {revision}") }
+}
+
 fn failure(state: &KustomizationState, report: &Report) -> Verdict {
     if let Some(error) = &report.error {
         let reason = match error {
-            RunError::Source(_) | RunError::NoSnapshot(_) | RunError::NotFetched { .. } => reason::ARTIFACT_FAILED,
+            RunError::Source(_) | RunError::NoSnapshot(..) | RunError::NotFetched { .. } => reason::ARTIFACT_FAILED,
             RunError::Render(_) | RunError::Values(_) | RunError::Endless { .. } => reason::BUILD_FAILED,
             RunError::Refused(_) => reason::PRUNE_FAILED,
             RunError::Look(_) | RunError::Store(_) => reason::RECONCILIATION_FAILED,

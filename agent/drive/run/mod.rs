@@ -102,8 +102,8 @@ pub(super) struct BuildKey {
 pub(super) enum RunError {
     #[error("the snapshot cannot be loaded")]
     Source(#[from] SourceError),
-    #[error("{0} has no snapshot")]
-    NoSnapshot(ResourceName),
+    #[error("the snapshot of {0} at {1} is no longer in the store")]
+    NoSnapshot(ResourceName, Revision),
     #[error("the build needs {paths}, of which {revision} was not fetched; it could not be fetched now")]
     NotFetched { paths: String, revision: String, source: Box<SourceError> },
     #[error("the build reached for further files {rounds} times and found no end; name fewer of them")]
@@ -136,7 +136,7 @@ impl RunError {
 /// How often more is fetched for one build.
 const WIDENINGS: usize = 16;
 
-/// Builds what a Kustomization wants from the last accepted snapshot of its source, verified again as it is loaded.
+/// Builds what a Kustomization wants from the stored snapshot that `expected` names, verified again as it is loaded.
 ///
 /// What it needs and was not fetched is fetched now, for that very commit; a new commit is not accepted before all that
 /// is known to be needed is here, so this is for what came into use since.
@@ -148,14 +148,14 @@ pub(super) async fn build(
     expected: &BuildKey,
 ) -> Result<(Rc<Wanted>, Rc<BTreeMap<ObjectId, Manifest>>), RunError> {
     for _ in 0..WIDENINGS {
-        let snapshot = shared.git.load(source).await?.ok_or_else(|| RunError::NoSnapshot(source.name.clone()))?;
+        let snapshot = shared.git.load_at(source, &expected.revision).await?;
+        let snapshot = snapshot.ok_or_else(|| RunError::NoSnapshot(source.name.clone(), expected.revision.clone()))?;
         let lacks = match gather::build(&snapshot, kustomization, inputs).await? {
             Gathered::Built(Built { manifests, broken, held_back, secret }, trace) => {
                 tracing::debug!(kustomization = %kustomization.name, revision = %snapshot.revision(), objects = manifests.len(), "built");
                 let desired = manifests.iter().map(|(id, manifest)| (id.clone(), desired(manifest))).collect();
                 let seal = inputs.seal().cloned();
-                let key = BuildKey { revision: snapshot.revision().clone(), ..expected.clone() };
-                let wanted = Wanted { key, desired, broken, held_back, secret, seal, trace };
+                let wanted = Wanted { key: expected.clone(), desired, broken, held_back, secret, seal, trace };
                 return Ok((Rc::new(wanted), Rc::new(manifests)));
             }
             Gathered::Lacks(paths) => paths.into_iter().collect::<Vec<_>>(),
@@ -233,6 +233,8 @@ pub(super) struct Report {
     pub(super) done: Vec<String>,
     /// Fields that were taken from other managers.
     pub(super) taken: Vec<(ObjectId, FieldConflict)>,
+    /// What is to be deleted and waits, an object a line.
+    pub(super) deferred: Vec<String>,
     /// What failed or is held, by object.
     pub(super) failures: Vec<(ObjectId, Failure)>,
     /// Why it ended early.
@@ -362,6 +364,7 @@ impl Job {
                     report.done.push(format!("{id} is being deleted"));
                 }
                 Done::Forgotten(_) | Done::Left => struck.push(id),
+                Done::Waiting(why) => report.deferred.push(format!("{id}: {why}")),
                 Done::Held(why) => {
                     let failure = Failure { message: format!("{id}: {why}"), class: Class::Other };
                     fail(report, id, failure);

@@ -4,7 +4,8 @@
 //!            Asked/due            Built             Applied
 //!   Idle ───────────────► Building ────► Applying ──────────► Waiting (health)
 //!    ▲                        │ Failed      │ Failed / done       │ Healthy / deadline
-//!    └────────────────────────┴─────────────┴─────────────────────┘
+//!    └────────────────────────┴─────────────┴─────────────────────┤
+//!   Building ◄── recorded ── Turning ◄── condemned ───────────────┘
 //!   Held: suspended, no snapshot, a dependency not ready, an invalid spec
 //!   Deleted ──► Finalizing ──► Gone
 //! ```
@@ -12,6 +13,9 @@
 //! [`step`] is the only way from one state to the next. It knows neither cluster nor clock: time and chance come in
 //! with the event, what is to be done goes out as effects. Stages run elsewhere and answer with events; what is asked
 //! for while one runs is remembered, and done next.
+//!
+//! A new revision that does not become healthy in time may be condemned ([`Remedy`]). That is written down before
+//! anything is done about it: from then on every run follows what [`crate::course`] says, also after a crash.
 
 use std::time::Duration;
 
@@ -19,6 +23,9 @@ pub use wickie_model::Cause;
 
 /// Time since the agent started, on a clock that never steps.
 pub type Moment = Duration;
+
+/// How long is waited on after the deadline, while the cluster cannot be seen.
+const BLIND: Duration = Duration::from_secs(30);
 
 /// What a step needs of the world.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +45,19 @@ pub struct Pace {
     pub retry: Duration,
     /// `spec.timeout`: how long health is waited for.
     pub timeout: Duration,
+    /// What is done when the revision that runs now is not healthy in time.
+    pub remedy: Remedy,
+}
+
+/// What is done when a revision is not healthy in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// It is tried again.
+    Retry,
+    /// It stays, and is not tried again.
+    Stop,
+    /// The last healthy revision is put back.
+    Back,
 }
 
 /// What keeps a Kustomization from running at all.
@@ -66,9 +86,13 @@ pub enum State {
         due: Moment,
         /// How often it failed in a row.
         failures: u32,
+        /// Until when a new revision that cannot be applied is tried.
+        patience: Option<Moment>,
     },
     /// A run is under way.
     Running(Run),
+    /// A revision was condemned, which is being written down.
+    Turning(Turn),
     /// It was deleted, and its objects are being dealt with.
     Finalizing {
         /// When that is tried again, if it failed.
@@ -87,7 +111,16 @@ pub struct Run {
     stage: Stage,
     /// Until when health is waited for; a repair in between does not extend it.
     deadline: Option<Moment>,
+    /// Until when a new revision that cannot be applied is tried, however often.
+    patience: Option<Moment>,
     failures: u32,
+    next: Next,
+}
+
+/// Between two revisions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Turn {
+    remedy: Remedy,
     next: Next,
 }
 
@@ -127,12 +160,23 @@ pub enum Event {
         /// Whether there is health to wait for.
         wait: bool,
     },
+    /// The plan is carried out but for deletions, which wait for others until then.
+    Deferred {
+        /// When they wait no longer.
+        until: Moment,
+    },
     /// All that was waited for is healthy.
     Healthy,
+    /// The deadline may have passed, but the cluster cannot be seen: nothing is known to be unhealthy.
+    Blind,
+    /// What condemns the revision is written down.
+    Recorded,
     /// Building or applying failed. `transient`: the API or the node was in trouble, not the manifests.
     Failed {
         /// Whether it may well work in a moment.
         transient: bool,
+        /// Whether some of it was applied: the cluster is between two revisions.
+        halfway: bool,
     },
     /// The Kustomization was deleted.
     Deleted,
@@ -157,6 +201,8 @@ pub enum Effect {
     },
     /// Stop watching health: something newer is wanted.
     Unwatch,
+    /// The revision is condemned: write it down, in one with how the run ended, and answer with [`Event::Recorded`].
+    Condemn(Remedy, Outcome),
     /// The run is over; say how it went.
     Conclude(Outcome),
     /// Say that it is held, and why.
@@ -180,12 +226,14 @@ pub enum Outcome {
     Unhealthy,
     /// Something newer was asked for before all was healthy.
     Superseded,
+    /// Deletions wait for others; the next run makes them.
+    Deferred,
 }
 
 impl State {
     /// A Kustomization that has just been seen.
     pub fn new() -> Self {
-        Self::Idle { due: Moment::MAX, failures: 0 }
+        Self::Idle { due: Moment::MAX, failures: 0, patience: None }
     }
 
     /// The stage of the run that is under way.
@@ -194,6 +242,11 @@ impl State {
             Self::Running(run) => Some(run.stage),
             _ => None,
         }
+    }
+
+    /// Whether something is under way that leads on by itself.
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Self::Running(_) | Self::Turning(_))
     }
 }
 
@@ -208,18 +261,27 @@ pub fn step(state: State, event: Event, pace: &Pace, clock: Clock) -> (State, Ve
     match (state, event) {
         (State::Gone, _) => (State::Gone, vec![]),
 
-        (state @ (State::Held(_) | State::Idle { .. }), Event::Asked(cause)) => {
-            let failures = if let State::Idle { failures, .. } = state { failures } else { 0 };
-            begin(cause, failures, None)
+        (State::Held(_), Event::Asked(cause)) => begin(cause, 0, Limits::default()),
+        (State::Idle { failures, patience, .. }, Event::Asked(cause)) => {
+            begin(cause, failures, Limits { deadline: None, patience: patience.filter(|_| !is_anew(cause)) })
         }
-        (State::Idle { due, failures }, Event::Tick) if clock.now >= due => {
-            begin(if failures == 0 { Cause::Interval } else { Cause::Retry }, failures, None)
+        (State::Idle { due, failures, patience }, Event::Tick) if clock.now >= due => {
+            let cause = if failures == 0 { Cause::Interval } else { Cause::Retry };
+            begin(cause, failures, Limits { deadline: None, patience })
         }
-        (State::Idle { due, failures }, Event::Tick) => (State::Idle { due, failures }, vec![Effect::Wake(due)]),
+        (State::Idle { due, failures, patience }, Event::Tick) => {
+            (State::Idle { due, failures, patience }, vec![Effect::Wake(due)])
+        }
         (State::Held(_) | State::Idle { .. }, Event::Held(hold)) => rest(hold),
         (State::Held(_) | State::Idle { .. }, Event::Deleted) => finalize(),
 
         (State::Running(run), event) => running(run, event, pace, clock),
+
+        (State::Turning(turn), Event::Recorded) => turned(turn, pace, clock),
+        (State::Turning(mut turn), event) => {
+            turn.next.remember(event);
+            (State::Turning(turn), vec![])
+        }
 
         (State::Finalizing { .. }, Event::Finalized { done: true }) => (State::Gone, vec![Effect::Remove]),
         (State::Finalizing { failures, .. }, Event::Finalized { done: false }) => {
@@ -244,24 +306,47 @@ fn running(mut run: Run, event: Event, pace: &Pace, clock: Clock) -> (State, Vec
             run.stage = Stage::Waiting;
             (State::Running(run), vec![Effect::Watch { until }, Effect::Wake(until)])
         }
-        // Something else is already wanted: waiting would only delay it.
-        (Stage::Applying, Event::Applied { wait: true }) => conclude(run, Outcome::Superseded, false, pace, clock),
+        // Something else is already wanted: waiting would only delay it. A repair does not extend the wait.
+        (Stage::Applying, Event::Applied { wait: true }) => {
+            run.deadline.get_or_insert(clock.now + pace.timeout);
+            conclude(run, Outcome::Superseded, false, pace, clock)
+        }
         (Stage::Applying, Event::Applied { wait: false }) => conclude(run, Outcome::Done, false, pace, clock),
-        (Stage::Building | Stage::Applying, Event::Failed { transient }) => {
+        (Stage::Applying, Event::Deferred { until }) if run.next == Next::Idle => {
+            let effects = vec![Effect::Conclude(Outcome::Deferred), Effect::Wake(until)];
+            (State::Idle { due: until, failures: 0, patience: None }, effects)
+        }
+        (Stage::Applying, Event::Deferred { .. }) => conclude(run, Outcome::Deferred, false, pace, clock),
+        // A new revision that can only be applied in part does harm too, and is given as long as one that is not healthy.
+        (Stage::Applying, Event::Failed { transient: false, halfway: true }) if pace.remedy != Remedy::Retry => {
+            let until = *run.patience.get_or_insert(clock.now + pace.timeout);
+            match clock.now >= until {
+                true => condemn(run, Outcome::Failed, pace.remedy),
+                false => conclude(run, Outcome::Failed, false, pace, clock),
+            }
+        }
+        (Stage::Building | Stage::Applying, Event::Failed { transient, .. }) => {
             conclude(run, Outcome::Failed, transient, pace, clock)
         }
 
         (Stage::Waiting, Event::Healthy) => conclude(run, Outcome::Done, false, pace, clock),
-        (Stage::Waiting, Event::Tick) if run.deadline.is_some_and(|deadline| clock.now >= deadline) => {
-            unwatch(conclude(run, Outcome::Unhealthy, false, pace, clock))
-        }
-        (Stage::Waiting, Event::Tick) => {
+        (Stage::Waiting, Event::Tick) if run.is_late(clock.now) => unwatch(match pace.remedy {
+            Remedy::Retry => conclude(run, Outcome::Unhealthy, false, pace, clock),
+            remedy => condemn(run, Outcome::Unhealthy, remedy),
+        }),
+        (Stage::Waiting, Event::Tick | Event::Blind) => {
+            if run.is_late(clock.now) {
+                run.deadline = Some(clock.now + pace.timeout.min(BLIND));
+            }
             let wake = run.deadline.map(Effect::Wake).into_iter().collect();
             (State::Running(run), wake)
         }
         // A repair goes on with the same deadline; what people or Git ask for begins anew.
-        (Stage::Waiting, Event::Asked(Cause::Drift)) => unwatch(begin(Cause::Drift, run.failures, run.deadline)),
-        (Stage::Waiting, Event::Asked(cause @ (Cause::Revision | Cause::Spec | Cause::Request))) => {
+        (Stage::Waiting, Event::Asked(Cause::Drift)) => {
+            let limits = Limits { deadline: run.deadline, patience: run.patience };
+            unwatch(begin(Cause::Drift, run.failures, limits))
+        }
+        (Stage::Waiting, Event::Asked(cause)) if is_anew(cause) => {
             run.next = Next::Again(cause);
             unwatch(conclude(run, Outcome::Superseded, false, pace, clock))
         }
@@ -274,28 +359,49 @@ fn running(mut run: Run, event: Event, pace: &Pace, clock: Clock) -> (State, Vec
             unwatch(conclude(run, Outcome::Superseded, false, pace, clock))
         }
 
-        // While a stage works, what is asked for waits for its answer. Deletion outlives a hold, and a hold a request.
-        (_, Event::Deleted) => {
-            run.next = Next::Finalize;
+        // While a stage works, what is asked for waits for its answer.
+        (_, event) => {
+            run.next.remember(event);
             (State::Running(run), vec![])
         }
-        (_, Event::Held(hold)) if run.next != Next::Finalize => {
-            run.next = Next::Hold(hold);
-            (State::Running(run), vec![])
-        }
-        (_, Event::Asked(cause)) if run.next != Next::Finalize => {
-            run.next = match run.next {
-                Next::Again(before) => Next::Again(before.max(cause)),
-                _ => Next::Again(cause),
-            };
-            (State::Running(run), vec![])
-        }
-        _ => (State::Running(run), vec![]),
     }
 }
 
-fn begin(cause: Cause, failures: u32, deadline: Option<Moment>) -> (State, Vec<Effect>) {
-    let run = Run { cause, stage: Stage::Building, deadline, failures, next: Next::Idle };
+impl Run {
+    fn is_late(&self, now: Moment) -> bool {
+        self.deadline.is_some_and(|deadline| now >= deadline)
+    }
+}
+
+impl Next {
+    /// Remembers what is asked for meanwhile. Deletion outlives a hold, and a hold a request.
+    fn remember(&mut self, event: Event) {
+        match (event, &*self) {
+            (_, Self::Finalize) => {}
+            (Event::Deleted, _) => *self = Self::Finalize,
+            (Event::Held(hold), _) => *self = Self::Hold(hold),
+            (Event::Asked(cause), Self::Again(before)) => *self = Self::Again(cause.max(*before)),
+            (Event::Asked(cause), _) => *self = Self::Again(cause),
+            _ => {}
+        }
+    }
+}
+
+/// How long a run may take that goes on where another was.
+#[derive(Default)]
+struct Limits {
+    deadline: Option<Moment>,
+    patience: Option<Moment>,
+}
+
+/// Whether people or Git ask for something else than what was wanted before: it gets all the time that there is.
+fn is_anew(cause: Cause) -> bool {
+    matches!(cause, Cause::Revision | Cause::Rollback | Cause::Spec | Cause::Request)
+}
+
+fn begin(cause: Cause, failures: u32, limits: Limits) -> (State, Vec<Effect>) {
+    let Limits { deadline, patience } = limits;
+    let run = Run { cause, stage: Stage::Building, deadline, patience, failures, next: Next::Idle };
     (State::Running(run), vec![Effect::Build(cause)])
 }
 
@@ -312,22 +418,47 @@ fn unwatch((state, mut effects): (State, Vec<Effect>)) -> (State, Vec<Effect>) {
     (state, effects)
 }
 
+fn condemn(run: Run, outcome: Outcome, remedy: Remedy) -> (State, Vec<Effect>) {
+    let turn = Turn { remedy, next: run.next };
+    (State::Turning(turn), vec![Effect::Condemn(remedy, outcome), Effect::Conclude(outcome)])
+}
+
+/// What is done about a condemned revision is to run again: which revision that is, the course says.
+fn turned(turn: Turn, pace: &Pace, clock: Clock) -> (State, Vec<Effect>) {
+    match (turn.next, turn.remedy) {
+        (Next::Idle, Remedy::Back) => begin(Cause::Rollback, 0, Limits::default()),
+        (Next::Idle, _) => {
+            let due = clock.now.saturating_add(spread(pace.interval, clock.chance));
+            (State::Idle { due, failures: 0, patience: None }, vec![Effect::Wake(due)])
+        }
+        (Next::Again(cause), Remedy::Back) => begin(cause.max(Cause::Rollback), 0, Limits::default()),
+        (Next::Again(cause), _) => begin(cause, 0, Limits::default()),
+        (Next::Hold(hold), _) => rest(hold),
+        (Next::Finalize, _) => finalize(),
+    }
+}
+
 fn conclude(run: Run, outcome: Outcome, transient: bool, pace: &Pace, clock: Clock) -> (State, Vec<Effect>) {
     let failures = match outcome {
-        Outcome::Done | Outcome::Superseded => 0,
+        Outcome::Done | Outcome::Superseded | Outcome::Deferred => 0,
         Outcome::Failed | Outcome::Unhealthy => run.failures.saturating_add(1),
     };
     let (state, then) = match run.next {
         Next::Idle => {
             let pause = match outcome {
-                Outcome::Done | Outcome::Superseded => spread(pace.interval, clock.chance),
+                Outcome::Done | Outcome::Superseded | Outcome::Deferred => spread(pace.interval, clock.chance),
                 Outcome::Failed if transient => backoff(run.failures, pace.retry, clock.chance),
                 Outcome::Failed | Outcome::Unhealthy => spread(pace.retry, clock.chance),
             };
-            let due = clock.now.saturating_add(pause);
-            (State::Idle { due, failures }, vec![Effect::Wake(due)])
+            let patience = run.patience.filter(|_| outcome == Outcome::Failed);
+            let due = clock.now.saturating_add(pause).min(patience.unwrap_or(Moment::MAX));
+            (State::Idle { due, failures, patience }, vec![Effect::Wake(due)])
         }
-        Next::Again(cause) => begin(cause, failures, None),
+        Next::Again(cause) => {
+            let patience = run.patience.filter(|_| outcome == Outcome::Failed && !is_anew(cause));
+            let deadline = run.deadline.filter(|_| outcome == Outcome::Superseded && !is_anew(cause));
+            begin(cause, failures, Limits { deadline, patience })
+        }
         Next::Hold(hold) => rest(hold),
         Next::Finalize => finalize(),
     };

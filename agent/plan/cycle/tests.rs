@@ -2,8 +2,12 @@ use proptest::prelude::*;
 
 use super::*;
 
-const PACE: Pace =
-    Pace { interval: Duration::from_secs(600), retry: Duration::from_secs(60), timeout: Duration::from_secs(30) };
+const PACE: Pace = Pace {
+    interval: Duration::from_secs(600),
+    retry: Duration::from_secs(60),
+    timeout: Duration::from_secs(30),
+    remedy: Remedy::Retry,
+};
 
 fn at(seconds: u64) -> Clock {
     Clock { now: Duration::from_secs(seconds), chance: 0.0 }
@@ -18,13 +22,13 @@ fn after(events: impl IntoIterator<Item = Event>) -> (State, Vec<Effect>) {
     })
 }
 
-use Event::{Applied, Asked, Built, Deleted, Failed, Finalized, Healthy, Held, Tick};
+use Event::{Applied, Asked, Blind, Built, Deferred, Deleted, Failed, Finalized, Healthy, Held, Recorded, Tick};
 
 #[test]
 fn a_run_goes_from_build_to_idle() {
     let (state, effects) = after([Asked(Cause::Revision), Built, Applied { wait: false }]);
     let due = Duration::from_secs(603);
-    assert_eq!(state, State::Idle { due, failures: 0 });
+    assert_eq!(state, State::Idle { due, failures: 0, patience: None });
     assert_eq!(effects, [Effect::Conclude(Outcome::Done), Effect::Wake(due)]);
 }
 
@@ -57,7 +61,7 @@ fn health_is_waited_for_until_the_deadline_and_no_longer() {
     assert_eq!(effects, [Effect::Wake(Duration::from_secs(33))]);
     let (state, effects) = step(state, Tick, &PACE, at(33));
     assert_eq!(effects[..2], [Effect::Unwatch, Effect::Conclude(Outcome::Unhealthy)]);
-    assert_eq!(state, State::Idle { due: Duration::from_secs(93), failures: 1 });
+    assert_eq!(state, State::Idle { due: Duration::from_secs(93), failures: 1, patience: None });
     let (_, effects) = step(state, Tick, &PACE, at(93));
     assert_eq!(effects, [Effect::Build(Cause::Retry)]);
 }
@@ -69,7 +73,7 @@ fn trouble_with_the_api_is_retried_soon_and_then_later() {
     let mut clock = Clock { now: Duration::ZERO, chance: 0.999_999 };
     state = step(state, Asked(Cause::Start), &PACE, clock).0;
     for _ in 0..10 {
-        let (idle, _) = step(state, Failed { transient: true }, &PACE, clock);
+        let (idle, _) = step(state, Failed { transient: true, halfway: false }, &PACE, clock);
         let State::Idle { due, .. } = idle else { panic!("{idle:?}") };
         pauses.push((due - clock.now).as_secs_f64().round());
         clock.now = due;
@@ -93,7 +97,7 @@ fn deletion_outlives_everything_else() {
         Deleted,
         Asked(Cause::Request),
         Held(Hold::Suspended),
-        Failed { transient: false },
+        Failed { transient: false, halfway: false },
     ]);
     assert_eq!(effects, [Effect::Conclude(Outcome::Failed), Effect::Finalize]);
     let (state, effects) = step(state, Finalized { done: false }, &PACE, at(10));
@@ -103,6 +107,110 @@ fn deletion_outlives_everything_else() {
     assert_eq!(step(state, Finalized { done: true }, &PACE, at(12)), (State::Gone, vec![Effect::Remove]));
 }
 
+const BACK: Pace = Pace { remedy: Remedy::Back, ..PACE };
+
+/// A new revision whose health is waited for until 33 s.
+fn waiting(pace: &Pace) -> State {
+    let events = [Asked(Cause::Revision), Built, Applied { wait: true }];
+    events.into_iter().zip(1..).fold(State::new(), |state, (event, now)| step(state, event, pace, at(now)).0)
+}
+
+#[test]
+fn what_is_condemned_is_written_down_before_anything_is_put_back() {
+    let (state, effects) = step(waiting(&BACK), Tick, &BACK, at(33));
+    let condemned = [Effect::Condemn(Remedy::Back, Outcome::Unhealthy), Effect::Conclude(Outcome::Unhealthy)];
+    assert_eq!(effects, [vec![Effect::Unwatch], condemned.to_vec()].concat());
+    // Whatever is asked for meanwhile, nothing runs before the store has it.
+    let (state, effects) = step(state, Asked(Cause::Drift), &BACK, at(34));
+    assert_eq!((effects, state.is_busy()), (vec![], true));
+    let (state, effects) = step(state, Recorded, &BACK, at(35));
+    assert_eq!(effects, [Effect::Build(Cause::Rollback)]);
+    // What was put back is no trial: it is tried again, however it ends.
+    let state =
+        [Built, Applied { wait: true }].into_iter().fold(state, |state, event| step(state, event, &PACE, at(36)).0);
+    let (state, _) = step(state, Tick, &PACE, at(66));
+    assert_eq!(state, State::Idle { due: Duration::from_secs(126), failures: 1, patience: None });
+}
+
+#[test]
+fn what_is_stopped_is_not_tried_again() {
+    let pace = Pace { remedy: Remedy::Stop, ..PACE };
+    let (state, _) = step(waiting(&pace), Tick, &pace, at(33));
+    let (state, effects) = step(state, Recorded, &pace, at(34));
+    let due = Duration::from_secs(634);
+    assert_eq!((state, effects), (State::Idle { due, failures: 0, patience: None }, vec![Effect::Wake(due)]));
+}
+
+#[test]
+fn a_newer_revision_a_hold_and_a_deletion_go_before_what_would_be_put_back() {
+    let turning = || step(waiting(&BACK), Tick, &BACK, at(33)).0;
+    for (event, effect) in [
+        (Asked(Cause::Revision), Effect::Build(Cause::Revision)),
+        (Held(Hold::Suspended), Effect::Rest(Hold::Suspended)),
+        (Deleted, Effect::Finalize),
+    ] {
+        let (state, _) = step(turning(), event, &BACK, at(34));
+        assert_eq!(step(state, Recorded, &BACK, at(35)).1, [effect]);
+    }
+}
+
+#[test]
+fn a_cluster_that_cannot_be_seen_condemns_nothing() {
+    let (state, effects) = step(waiting(&BACK), Blind, &BACK, at(33));
+    assert_eq!(effects, [Effect::Wake(Duration::from_secs(63))]);
+    let (state, effects) = step(state, Tick, &BACK, at(62));
+    assert_eq!(effects, [Effect::Wake(Duration::from_secs(63))]);
+    let (_, effects) = step(state, Tick, &BACK, at(63));
+    assert_eq!(effects[1], Effect::Condemn(Remedy::Back, Outcome::Unhealthy));
+}
+
+#[test]
+fn a_new_revision_that_stays_halfway_is_condemned_when_its_time_is_over() {
+    let halfway = || Failed { transient: false, halfway: true };
+    let run = |state: State, cause: Option<Event>, now: u64, end: Event| {
+        let state = cause.into_iter().chain([Built]).fold(state, |state, event| step(state, event, &BACK, at(now)).0);
+        step(state, end, &BACK, at(now))
+    };
+    // The first failure begins the time; trouble with the API does not count, and does not extend it.
+    let (state, _) = run(State::new(), Some(Asked(Cause::Revision)), 1, Failed { transient: true, halfway: true });
+    assert_eq!(state, State::Idle { due: Duration::from_millis(1_500), failures: 1, patience: None });
+    let (state, _) = run(state, Some(Tick), 2, halfway());
+    assert_eq!(
+        state,
+        State::Idle { due: Duration::from_secs(32), failures: 2, patience: Some(Duration::from_secs(32)) }
+    );
+    let (_, effects) = run(state.clone(), Some(Tick), 32, halfway());
+    assert_eq!(effects[0], Effect::Condemn(Remedy::Back, Outcome::Failed));
+    // Something newer begins anew.
+    let (state, _) = run(state, Some(Asked(Cause::Revision)), 40, halfway());
+    assert_eq!(
+        state,
+        State::Idle { due: Duration::from_secs(70), failures: 3, patience: Some(Duration::from_secs(70)) }
+    );
+}
+
+#[test]
+fn repairs_that_are_wanted_again_and_again_do_not_extend_the_wait() {
+    let mut state = step(State::new(), Asked(Cause::Revision), &BACK, at(0)).0;
+    for second in 1..30 {
+        for event in [Asked(Cause::Drift), Built, Applied { wait: true }] {
+            state = step(state, event, &BACK, at(second)).0;
+        }
+    }
+    state = step(step(state, Built, &BACK, at(30)).0, Applied { wait: true }, &BACK, at(30)).0;
+    let (_, effects) = step(state, Tick, &BACK, at(31));
+    assert_eq!(effects[1], Effect::Condemn(Remedy::Back, Outcome::Unhealthy));
+}
+
+#[test]
+fn deletions_that_wait_come_with_the_next_run() {
+    let until = Duration::from_secs(30);
+    let (state, effects) = after([Asked(Cause::Revision), Built, Deferred { until }]);
+    assert_eq!(effects, [Effect::Conclude(Outcome::Deferred), Effect::Wake(until)]);
+    assert_eq!(step(state.clone(), Asked(Cause::Dependency), &PACE, at(5)).1, [Effect::Build(Cause::Dependency)]);
+    assert_eq!(step(state, Tick, &PACE, at(30)).1, [Effect::Build(Cause::Interval)]);
+}
+
 fn any_event() -> impl Strategy<Value = Event> {
     prop_oneof![
         prop::sample::select(vec![Cause::Revision, Cause::Drift, Cause::Interval, Cause::Request]).prop_map(Asked),
@@ -110,8 +218,11 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(Tick),
         Just(Built),
         any::<bool>().prop_map(|wait| Applied { wait }),
+        Just(Deferred { until: Duration::from_secs(1_000) }),
         Just(Healthy),
-        any::<bool>().prop_map(|transient| Failed { transient }),
+        any::<(bool, bool)>().prop_map(|(transient, halfway)| Failed { transient, halfway }),
+        Just(Blind),
+        Just(Recorded),
         Just(Deleted),
         any::<bool>().prop_map(|done| Finalized { done }),
     ]
@@ -120,19 +231,28 @@ fn any_event() -> impl Strategy<Value = Event> {
 proptest! {
     /// No order of events starts a second run beside a running one, or leaves a state that nothing leads out of.
     #[test]
-    fn one_run_at_a_time_and_always_a_way_on(events in prop::collection::vec((any_event(), 0u64..100), 1..60)) {
+    fn one_run_at_a_time_and_always_a_way_on(
+        events in prop::collection::vec((any_event(), 0u64..100), 1..60),
+        remedy in prop::sample::select(vec![Remedy::Retry, Remedy::Stop, Remedy::Back]),
+    ) {
+        let pace = Pace { remedy, ..PACE };
         let mut state = State::new();
         let mut now = 0;
         let mut working = false;
         let mut watching = false;
         for (event, pause) in events {
             now += pause;
-            let answers_work = matches!(event, Built | Applied { .. } | Failed { .. });
+            let answers_work = matches!(event, Built | Applied { .. } | Deferred { .. } | Failed { .. });
             if answers_work && !working {
                 continue;
             }
             let before = state.stage();
-            let (next, effects) = step(state, event, &PACE, at(now));
+            let turning = matches!(state, State::Turning(_));
+            let recorded = event == Recorded;
+            let (next, effects) = step(state, event, &pace, at(now));
+            if turning && !recorded {
+                prop_assert!(effects.is_empty(), "something was done before it was written down");
+            }
             for effect in &effects {
                 match effect {
                     Effect::Build(_) => {
@@ -140,6 +260,7 @@ proptest! {
                         working = true;
                     }
                     Effect::Watch { .. } => { working = false; watching = true; }
+                    Effect::Condemn(asked, _) => prop_assert!(*asked == remedy && remedy != Remedy::Retry),
                     Effect::Unwatch => { prop_assert!(watching); watching = false; }
                     Effect::Conclude(_) => { working = false; if before == Some(Stage::Waiting) { watching = false; } }
                     _ => {}
