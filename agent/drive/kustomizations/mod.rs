@@ -242,8 +242,8 @@ impl Drive {
             if let Some(before) = before {
                 match run::unchanged(&shared, &source, &before, &key).await {
                     Ok(None) => {}
-                    Ok(Some(wanted)) => return Event::Built(owner, Ok((wanted, None))),
-                    Err(error) => return Event::Built(owner, Err(error)),
+                    Ok(Some(wanted)) => return Event::Built(owner, key, Ok((wanted, None))),
+                    Err(error) => return Event::Built(owner, key, Err(error)),
                 }
             }
             let built = run::build(&shared, &spec, &inputs, &source, &key).await;
@@ -259,7 +259,8 @@ impl Drive {
         }
         match built {
             Ok((wanted, manifests)) => {
-                if manifests.is_some() {
+                // What was built ahead was only meant until now.
+                if manifests.is_some() || state.ahead.take().is_some() {
                     if !wanted.held_back.is_empty() {
                         tracing::info!(kustomization = %name, objects = wanted.held_back.len(), "components of Flux itself stand in Git; they are left to Flux");
                     }

@@ -117,7 +117,7 @@ impl Drive {
                 if state.cycle.stage().is_some() {
                     return;
                 }
-                self.shared.claims.borrow_mut().want(name, wanted.desired.keys());
+                self.shared.claims.borrow_mut().mean(name, wanted.desired.keys());
                 state.wanted = Some(wanted);
                 self.peer_built(name);
             }

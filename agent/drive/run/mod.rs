@@ -182,12 +182,12 @@ pub(super) async fn unchanged(
     if (BuildKey { revision: expected.revision.clone(), ..before.key.clone() }) != *expected {
         return Ok(None);
     }
-    let snapshot = shared.git.load(source).await?.ok_or_else(|| RunError::NoSnapshot(source.name.clone()))?;
+    let snapshot = shared.git.load_at(source, &expected.revision).await?;
+    let snapshot = snapshot.ok_or_else(|| RunError::NoSnapshot(source.name.clone(), expected.revision.clone()))?;
     if !before.trace.holds(&snapshot).await? {
         return Ok(None);
     }
-    let key = BuildKey { revision: snapshot.revision().clone(), ..expected.clone() };
-    Ok(Some(Rc::new(Wanted { key, ..before.clone() })))
+    Ok(Some(Rc::new(Wanted { key: expected.clone(), ..before.clone() })))
 }
 
 /// What a plan needs to know of a manifest. Source of the marks: Flux, "Controlling the apply behavior of resources".
@@ -284,8 +284,15 @@ impl Job {
     fn plan(&self, observed: &BTreeMap<ObjectId, Observed>) -> Result<Checked<Plan>, Refusal> {
         let claims = self.shared.claims.borrow();
         let named = self.wanted.desired.keys().chain(self.inventory.keys());
-        let claimed =
-            named.filter_map(|id| Some((id.clone(), claims.other(id, &self.kustomization.name)?.clone()))).collect();
+        let owner = &self.kustomization.name;
+        let claimed = named.filter_map(|id| {
+            let other = match self.wanted.desired.contains_key(id) {
+                true => claims.other(id, owner),
+                false => claims.heir(id, owner),
+            };
+            Some((id.clone(), other?.clone()))
+        });
+        let claimed = claimed.collect();
         plan(&Request {
             desired: &self.wanted.desired,
             inventory: &self.inventory,
