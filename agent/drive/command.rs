@@ -156,6 +156,14 @@ impl Drive {
         }
     }
 
+    /// Answers when the work on a resource is done, or at once.
+    pub(super) fn wait_for(&mut self, resource: Resource, wait: bool, reply: oneshot::Sender<Asked<Outcome>>) {
+        match wait {
+            true => self.waiters.push(Waiter { resource, reply }),
+            false => drop(reply.send(Ok(self.outcome(&resource, false)))),
+        }
+    }
+
     fn outcome(&self, resource: &Resource, done: bool) -> Outcome {
         let conditions = self.records.get(resource).map(records::conditions).unwrap_or_default();
         let ready = conditions.get(condition_type::READY);

@@ -65,6 +65,8 @@ impl Case {
         let policy = Policy {
             prune: true,
             prune_limit: None,
+            undo: false,
+            awaited: None,
             prune_approved: false,
             complete: true,
             force: false,
