@@ -151,15 +151,7 @@ impl Drive {
     /// Answers when the work on a resource is done, or at once.
     pub(super) fn wait_for(&mut self, resource: Resource, wait: bool, reply: oneshot::Sender<Asked<Outcome>>) {
         match wait {
-            true => self.waiters.push(Waiter { resource, reply }),
-            false => drop(reply.send(Ok(self.outcome(&resource, false)))),
-        }
-    }
-
-    /// Answers when the work on a resource is done, or at once.
-    pub(super) fn wait_for(&mut self, resource: Resource, wait: bool, reply: oneshot::Sender<Asked<Outcome>>) {
-        match wait {
-            true => self.waiters.push(Waiter { resource, reply }),
+            true => self.waiters.push(Waiter { resource, note: None, reply }),
             false => drop(reply.send(Ok(self.outcome(&resource, false)))),
         }
     }

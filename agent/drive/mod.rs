@@ -125,7 +125,7 @@ enum Event {
     /// The health of objects that carry no label of ours.
     Health(ResourceName, kustomizations::Foreign),
     /// The stored snapshots of a source that somebody wants to go back to.
-    Stored(rollback::Order, Result<Vec<Revision>, StoreError>),
+    Stored(rollback::Order, Result<Vec<Revision>, StoreError>, Result<wickie_trust::Signers, String>),
     /// A status was written to the cluster, or could not be.
     StatusWritten(Resource, Result<(), String>),
 }
@@ -325,7 +325,7 @@ impl Drive {
             Event::Built(name, key, built) => self.built(&name, &key, built),
             Event::Reported(name, reported) => self.reported(&name, *reported),
             Event::Health(name, foreign) => self.foreign_health(&name, foreign),
-            Event::Stored(order, revisions) => self.order_found(order, revisions),
+            Event::Stored(order, revisions, signers) => self.order_found(order, revisions, signers),
             Event::StatusWritten(resource, answer) => self.status_written(&resource, answer),
         }
     }

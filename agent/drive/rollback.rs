@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 use wickie_model::{Resource, Revision};
 use wickie_plan::cycle::Cause;
+use wickie_trust::Signers;
 
 use super::{Drive, Event};
 use crate::chain::chain;
@@ -52,10 +53,16 @@ impl Drive {
         if order.to.is_none() {
             return self.follow_newest(order);
         }
-        let store = self.shared.store.clone();
+        let (store, git) = (self.shared.store.clone(), self.shared.git.clone());
+        let spec = self.sources.get(&source).and_then(|state| state.spec()).map(|spec| spec.source.clone());
         self.answer(async move {
             let rows = store.snapshots(&source, SEARCHED).await;
-            Event::Stored(order, rows.map(|rows| rows.into_iter().map(|row| row.snapshot.revision).collect()))
+            let revisions = rows.map(|rows| rows.into_iter().map(|row| row.snapshot.revision).collect());
+            let signers = match spec.filter(|_| order.permit.is_some()) {
+                Some(spec) => git.permit_signers(&spec).await.map_err(|error| chain(&error)),
+                None => Ok(Signers::default()),
+            };
+            Event::Stored(order, revisions, signers)
         });
     }
 
@@ -70,7 +77,12 @@ impl Drive {
     }
 
     /// The stored snapshots are known: what was asked for is among them, or not.
-    pub(super) fn order_found(&mut self, order: Order, stored: Result<Vec<Revision>, StoreError>) {
+    pub(super) fn order_found(
+        &mut self,
+        order: Order,
+        stored: Result<Vec<Revision>, StoreError>,
+        signers: Result<Signers, String>,
+    ) {
         let stored = match stored {
             Ok(stored) => stored,
             Err(error) => return order.refuse(chain(&error)),
@@ -94,7 +106,11 @@ impl Drive {
         let why = match &order.permit {
             Some(permit) => {
                 let step = (newest.commit(), to.commit());
-                match self.shared.git.permitted(&spec.source, permit, step, Timestamp::now()) {
+                let judged = signers.and_then(|signers| {
+                    let judged = self.shared.git.permitted(&spec.source, &signers, permit, step, Timestamp::now());
+                    judged.map_err(|error| chain(&error))
+                });
+                match judged {
                     Ok(signer) => format!("somebody asked for that, by a permit of {signer}"),
                     Err(why) => return order.refuse(format!("nothing was put back: {why}")),
                 }

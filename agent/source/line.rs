@@ -150,6 +150,7 @@ mod tests {
             include: Vec::new(),
             others: Vec::new(),
             verify: None,
+            policy: None,
             permits: Vec::new(),
             ignore: None,
             paths: None,

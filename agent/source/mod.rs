@@ -58,7 +58,7 @@ use jiff::Timestamp;
 use tokio::sync::{RwLock, RwLockWriteGuard};
 use tokio::time::Instant;
 use wickie_model::{Oid, ResourceName, Revision};
-use wickie_trust::{Candidate, Floor};
+use wickie_trust::{Candidate, Floor, PermitError, Signers};
 
 pub use body::Traffic;
 pub use error::{SourceError, SourceErrorClass};
@@ -350,11 +350,18 @@ impl Git {
     pub fn permitted(
         &self,
         source: &GitSource,
+        signers: &Signers,
         permit: &str,
         (from, to): (Oid, Oid),
         now: Timestamp,
-    ) -> Result<String, String> {
-        permits::given(source, permit, StepBack { from, to, now }).map(|signer| signer.to_string())
+    ) -> Result<String, PermitError> {
+        permits::given(source, signers, permit, StepBack { from, to, now }).map(|signer| signer.to_string())
+    }
+
+    /// Whose permits count for a source, as its signers stand now.
+    pub async fn permit_signers(&self, source: &GitSource) -> Result<Signers, SourceError> {
+        let trust = self.trust(source, None).await?;
+        verify::believed_signers(source, &trust)
     }
 
     /// Deletes the objects that no kept snapshot, floor or interrupted fetch reaches, and gives their number. While a

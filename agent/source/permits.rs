@@ -66,10 +66,8 @@ pub(crate) async fn ask(
 }
 
 /// Who permits that a Kustomization of `source` is set back so, by this permit.
-pub(super) fn given(source: &GitSource, text: &str, step: StepBack) -> Result<Signer, String> {
-    let verify = source.verify.as_ref().ok_or("its source names no signers, so nobody can give leave")?;
-    let signers = verify::signers(verify).map_err(|error| crate::chain::chain(&error))?;
-    judge(source, text, step, &signers).map_err(|error| crate::chain::chain(&error))
+pub(super) fn given(source: &GitSource, signers: &Signers, text: &str, step: StepBack) -> Result<Signer, PermitError> {
+    judge(source, text, step, signers)
 }
 
 fn judge(source: &GitSource, text: &str, step: StepBack, signers: &Signers) -> Result<Signer, PermitError> {

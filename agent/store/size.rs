@@ -199,7 +199,7 @@ mod tests {
     use wickie_trust::Floor;
 
     use super::*;
-    use crate::store::{Batch, DataDir, NewSnapshot, ObjectKind, Origin, Record, StoredObject};
+    use crate::store::{Batch, DataDir, Evidence, NewSnapshot, ObjectKind, Origin, Record, StoredObject};
 
     fn objects(from: u32, number: u32, bytes: usize) -> Vec<StoredObject> {
         let object = |index: u32| {
@@ -280,7 +280,7 @@ mod tests {
                 extent: Default::default(),
             };
             let floor = Floor { track: "u".to_owned(), commit: commit(byte), tag: None, version: None };
-            store.accept_snapshot(&name(source), snapshot, floor, 5).await.unwrap();
+            store.accept_snapshot(&name(source), snapshot, floor, Evidence::default(), 5).await.unwrap();
         }
         let applied = Record {
             resource: Resource::new(ResourceKind::Kustomization, name("shop")),

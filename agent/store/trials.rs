@@ -144,7 +144,7 @@ mod tests {
     use wickie_trust::Floor;
 
     use super::*;
-    use crate::store::{Batch, DataDir, Extent, NewSnapshot};
+    use crate::store::{Batch, DataDir, Evidence, Extent, NewSnapshot};
 
     fn revision(byte: u8) -> Revision {
         Revision::new(Some("main".to_owned()), Oid::from_bytes([byte; 20]))
@@ -181,7 +181,7 @@ mod tests {
             extent: Extent::default(),
         };
         let floor = Floor { track: "u".to_owned(), commit: revision(byte).commit(), tag: None, version: None };
-        store.accept_snapshot(&fleet(), snapshot, floor, 1).await.unwrap();
+        store.accept_snapshot(&fleet(), snapshot, floor, Evidence::default(), 1).await.unwrap();
     }
 
     async fn kept(store: &Store) -> Vec<u8> {

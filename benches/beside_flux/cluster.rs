@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Namespace as KubeNamespace;
+use kube::Client;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::GroupVersionKind;
-use kube::{Client, ResourceExt as _};
 use serde_json::json;
 use wickie_testbench::{ControlPlane, eventually};
 
@@ -72,7 +72,7 @@ impl Namespace {
     pub(crate) async fn churn(&self, workload: Workload) {
         let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), &self.name);
         let all = deployments.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
-        let names: Vec<_> = all.iter().take(workload.churning).map(ResourceExt::name_any).collect();
+        let names: Vec<_> = all.iter().take(workload.churning).filter_map(|one| one.metadata.name.clone()).collect();
         for round in 0_u64.. {
             for name in &names {
                 let condition = json!([{"type": "Progressing", "status": "True", "reason": "Churn", "message": format!("round {round}")}]);
