@@ -52,6 +52,7 @@ async fn the_environment_s_proxy_is_gone_through() {
     fleet.commit("first").unwrap();
     let proxy = ForwardProxy::start(ForwardProxyOptions {
         speaks: Speaks::Http,
+        tls: None,
         login: Some(("ada".to_owned(), "s3cret".to_owned())),
         names: vec![("git.test".to_owned(), fleet.git.addr())],
     })

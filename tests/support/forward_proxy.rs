@@ -8,8 +8,10 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
 
 use crate::door::Door;
 use crate::front::lock;
@@ -28,6 +30,8 @@ pub enum Speaks {
 pub struct ForwardProxyOptions {
     /// What it speaks.
     pub speaks: Speaks,
+    /// Where it is spoken to over TLS: by which certificate.
+    pub tls: Option<Arc<ServerConfig>>,
     /// Who may use it; everybody where it is `None`.
     pub login: Option<(String, String)>,
     /// Names that it alone knows, and where they lead.
@@ -37,7 +41,7 @@ pub struct ForwardProxyOptions {
 /// A running proxy; ends when dropped.
 pub struct ForwardProxy {
     door: Door,
-    speaks: Speaks,
+    scheme: &'static str,
     log: Arc<Mutex<Vec<Asked>>>,
 }
 
@@ -59,24 +63,32 @@ impl ForwardProxy {
     /// When loopback has no port left.
     pub fn start(options: ForwardProxyOptions) -> Result<Self> {
         let log = Arc::new(Mutex::new(Vec::new()));
-        let (speaks, options, list) = (options.speaks, Arc::new(options), log.clone());
+        let scheme = match (options.speaks, &options.tls) {
+            (Speaks::Http, None) => "http",
+            (Speaks::Http, Some(_)) => "https",
+            (Speaks::Socks5, _) => "socks5h",
+        };
+        let (options, list) = (Arc::new(options), log.clone());
         let door = Door::open("forward proxy", move |stream| {
             let (options, log) = (options.clone(), list.clone());
             async move {
                 // What goes wrong on a connection is its client's to tell.
-                let _ = match options.speaks {
-                    Speaks::Http => http(stream, &options, &log).await,
-                    Speaks::Socks5 => socks(stream, &options, &log).await,
+                let _ = match (options.speaks, options.tls.clone().map(TlsAcceptor::from)) {
+                    (Speaks::Http, None) => http(stream, &options, &log).await,
+                    (Speaks::Http, Some(tls)) => match tls.accept(stream).await {
+                        Ok(stream) => http(stream, &options, &log).await,
+                        Err(_) => return,
+                    },
+                    (Speaks::Socks5, _) => socks(stream, &options, &log).await,
                 };
             }
         })?;
-        Ok(Self { door, speaks, log })
+        Ok(Self { door, scheme, log })
     }
 
-    /// Its address as a client writes it: `http://`, or `socks5h://`.
+    /// Its address as a client writes it: `http://`, `https://` or `socks5h://`.
     pub fn url(&self) -> String {
-        let scheme = if self.speaks == Speaks::Http { "http" } else { "socks5h" };
-        format!("{scheme}://{}", self.door.addr())
+        format!("{}://{}", self.scheme, self.door.addr())
     }
 
     /// What was asked of it so far.
@@ -95,7 +107,11 @@ impl ForwardProxyOptions {
     }
 }
 
-async fn http(mut near: TcpStream, options: &ForwardProxyOptions, log: &Mutex<Vec<Asked>>) -> Result<()> {
+async fn http(
+    mut near: impl AsyncRead + AsyncWrite + Unpin,
+    options: &ForwardProxyOptions,
+    log: &Mutex<Vec<Asked>>,
+) -> Result<()> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         ensure!(head.len() < 16_384, "a head without end");

@@ -194,7 +194,7 @@ async fn a_github_app_that_is_refused_says_why_and_tells_nobody_else() {
 fn behind(world: &World, speaks: Speaks, login: Option<(&str, &str)>) -> (ForwardProxy, GitSource, Proxy) {
     let login = login.map(|(user, password)| (user.to_owned(), password.to_owned()));
     let names = vec![("localhost".to_owned(), world.server.addr())];
-    let proxy = ForwardProxy::start(ForwardProxyOptions { speaks, login, names }).unwrap();
+    let proxy = ForwardProxy::start(ForwardProxyOptions { speaks, tls: None, login, names }).unwrap();
     let mut source = world.source();
     let scheme = if world.server.ca().is_some() { "https" } else { "http" };
     // Nothing listens there but behind the proxy.
@@ -250,6 +250,43 @@ async fn through_a_proxy_a_redirect_to_another_host_is_not_followed_either() {
     assert!(chain(&error).contains("another host"), "{}", chain(&error));
     assert!(elsewhere.requests().is_empty());
     assert!(proxy.asked().iter().all(|asked| asked.target == "localhost:1"), "{:?}", proxy.asked());
+}
+
+#[tokio::test]
+async fn a_proxy_is_spoken_to_over_tls_where_its_address_says_so() {
+    let world = World::with("access-proxy-tls", tls());
+    world.commit(&[("a.yaml", "a: 1\n")]);
+    let (_, mut source, _) = behind(&world, Speaks::Http, None);
+    let names = vec![("localhost".to_owned(), world.server.addr())];
+    let over = world.server.authority().unwrap().server_config().unwrap();
+    let login = Some(("ada".to_owned(), "pa:ss".to_owned()));
+    let proxy =
+        ForwardProxy::start(ForwardProxyOptions { speaks: Speaks::Http, tls: Some(over), login, names }).unwrap();
+    let login = Some(("ada".to_owned(), secret("pa:ss")));
+    source.proxy = Some(Proxy { address: proxy.url().parse().unwrap(), login });
+    assert!(proxy.url().starts_with("https://"));
+    // Its certificate is judged as the server's is.
+    let ca = source.ca.take();
+    world.refuse(&source).await;
+    assert!(proxy.asked().is_empty());
+    source.ca = ca;
+    world.git.ask_at_once(&source);
+    world.accept(&source).await;
+    assert!(proxy.asked().iter().all(|asked| asked.allowed && asked.target == "localhost:1"), "{:?}", proxy.asked());
+}
+
+#[tokio::test]
+async fn a_redirect_takes_no_client_certificate_to_another_host() {
+    let options = GitServerOptions { client_certificates: true, ..tls() };
+    let world = World::with("access-mtls-redirect", options.clone());
+    world.commit(&[("a.yaml", "a: 1\n")]);
+    let elsewhere = GitServer::start_with(world.scratch.path(), options).unwrap();
+    let mut source = world.source();
+    source.client_certificate = Some(shown(&world.server, "node"));
+    world.server.inject(Fault::Redirect(format!("{}{{path}}", elsewhere.origin())));
+    let error = world.refuse(&source).await;
+    assert!(chain(&error).contains("another host"), "{}", chain(&error));
+    assert_eq!((world.server.requests().len(), elsewhere.requests().len()), (1, 0));
 }
 
 #[tokio::test]

@@ -101,7 +101,7 @@ async fn ssh_goes_through_a_proxy_and_believes_the_same_host_key() {
     for speaks in [Speaks::Socks5, Speaks::Http] {
         let names = vec![("git.test".to_owned(), ([127, 0, 0, 1], sshd.port).into())];
         let login = Some(("ada".to_owned(), "pa:ss".to_owned()));
-        let proxy = ForwardProxy::start(ForwardProxyOptions { speaks, login, names }).unwrap();
+        let proxy = ForwardProxy::start(ForwardProxyOptions { speaks, tls: None, login, names }).unwrap();
         let mut source = source(&world, &sshd);
         source.name.name = format!("{speaks:?}").to_lowercase();
         // A name that is known behind the proxy alone, and by which known_hosts has the key.
