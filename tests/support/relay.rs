@@ -180,8 +180,9 @@ async fn give(
         if piece.is_empty() {
             return Ok(to.shutdown().await?);
         }
-        to.write_all(&piece).await?;
+        // Before it is written: whoever has received it finds it counted.
         passed.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        to.write_all(&piece).await?;
     }
     Ok(())
 }
