@@ -550,3 +550,28 @@ impl Drive {
         self.sources.get(name)?.revision.as_ref().map(ToString::to_string)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::store::Origin;
+
+    #[test]
+    fn what_was_observed_is_what_flux_says_of_it() {
+        let include = json!([{"repository": {"name": "lib"}, "toPath": "vendor"}]);
+        let document = json!({
+            "apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository", "metadata": {"name": "fleet"},
+            "spec": {"ignore": "", "include": include, "recurseSubmodules": false, "url": "https://git.example/fleet"}
+        });
+        let declared = Declared::new(ResourceKind::GitRepository, &document, Origin::File, "flux-system").unwrap();
+        let expected = [
+            ("observedIgnore", Some(json!(""))),
+            ("observedInclude", Some(include)),
+            ("observedRecurseSubmodules", None),
+            ("observedSparseCheckout", None),
+        ];
+        assert_eq!(observed(&declared), expected);
+    }
+}

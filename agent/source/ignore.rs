@@ -3,6 +3,10 @@
 //! Source: fluxcd/pkg/sourceignore, and the matcher of its gitignore package: of all patterns the last one that matches
 //! a file *or one of its folders* decides. That is git's syntax but not quite git's rule (git never looks into an
 //! excluded folder), and `!/deploy` after `/*` relies on it.
+//!
+//! Where patterns are given, they take the place of Flux's list of extensions and CI files (`SourceIgnoreFilter` in
+//! fluxcd/pkg/artifact), and Git's own files are left out all the same. There, a `.sourceignore` anywhere in the tree does
+//! that for all of it; here, for its folder and what is beneath, since what lies elsewhere may not have been fetched.
 
 use gix_glob::pattern::Case;
 use gix_glob::{Pattern, wildmatch};
@@ -10,9 +14,11 @@ use gix_glob::{Pattern, wildmatch};
 /// The file whose lines are patterns for its folder.
 pub(crate) const FILE: &str = ".sourceignore";
 
-/// `ExcludeVCS`, `ExcludeExt`, `ExcludeCI` and `ExcludeExtra`, in their order.
-const DEFAULTS: &str = ".git/,.gitignore,.gitmodules,.gitattributes,\
-*.jpg,*.jpeg,*.gif,*.png,*.wmv,*.flv,*.tar.gz,*.zip,\
+/// `ExcludeVCS`.
+const VCS: &str = ".git/,.gitignore,.gitmodules,.gitattributes";
+
+/// `ExcludeExt`, `ExcludeCI` and `ExcludeExtra`, in their order.
+const DEFAULTS: &str = "*.jpg,*.jpeg,*.gif,*.png,*.wmv,*.flv,*.tar.gz,*.zip,\
 .github/,.circleci/,.travis.yml,.gitlab-ci.yml,appveyor.yml,.drone.yml,cloudbuild.yaml,codeship-services.yml,codeship-steps.yml,\
 **/.goreleaser.yml,**/.sops.yaml,**/.flux.yaml";
 
@@ -28,9 +34,18 @@ pub(crate) struct Patterns {
 }
 
 impl Patterns {
-    /// Flux's own.
+    /// Flux's own, where nobody gives any.
     pub(crate) fn defaults() -> Self {
-        Self::parse("", &DEFAULTS.replace(',', "\n"))
+        Self::parse("", &format!("{VCS},{DEFAULTS}").replace(',', "\n"))
+    }
+
+    /// Those of Flux's own that stand beside given ones.
+    pub(crate) fn beside_given() -> Self {
+        Self::parse("", &VCS.replace(',', "\n"))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.patterns.is_empty()
     }
 
     /// The lines of a file in the folder `domain`, or of `spec.ignore` with an empty one.
@@ -98,7 +113,7 @@ mod tests {
             "",
             "# exclude all\n/*\n# include deploy dir\n!/deploy\n# exclude file extensions from deploy dir\n/deploy/**/*.md\n/deploy/**/*.txt\n",
         );
-        let lists = [Patterns::defaults(), spec];
+        let lists = [Patterns::beside_given(), spec];
         assert!(ignored(&lists, "README.md"));
         assert!(ignored(&lists, "other/a.yaml"));
         assert!(ignored(&lists, "deploy/a/b.md"));

@@ -52,6 +52,13 @@ fn moved(path: &str, from: &str, to: &str) -> Option<String> {
     Some(scope::names(to).chain(path).collect::<Vec<_>>().join("/"))
 }
 
+impl Include {
+    /// The path within the included source of something that lies at or below where it is put.
+    pub(crate) fn inside(&self, path: &str) -> Option<String> {
+        moved(path, &self.to, &self.from)
+    }
+}
+
 impl Git {
     /// A snapshot with all that its source includes.
     pub(super) async fn with_includes(&self, source: &GitSource, own: Snapshot) -> Result<Snapshot, SourceError> {

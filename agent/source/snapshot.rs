@@ -33,10 +33,17 @@ pub struct Snapshot {
     repository: Repository,
     head: Arc<Head>,
     accepted_at: Timestamp,
-    ignore: Arc<[Patterns; 2]>,
+    ignore: Arc<Ignore>,
     limits: Limits,
     extent: Arc<Extent>,
     mounts: Arc<[Mount]>,
+}
+
+/// Patterns of what is not part of a snapshot, besides those that stand in it.
+struct Ignore {
+    defaults: Patterns,
+    beside_given: Patterns,
+    spec: Patterns,
 }
 
 /// A file of a snapshot.
@@ -96,7 +103,8 @@ impl Snapshot {
         extent: Extent,
     ) -> Self {
         let spec = Patterns::parse("", source.ignore.as_deref().unwrap_or_default());
-        let ignore = Arc::new([Patterns::defaults(), spec]);
+        let (defaults, beside_given) = (Patterns::defaults(), Patterns::beside_given());
+        let ignore = Arc::new(Ignore { defaults, beside_given, spec });
         let (head, extent, mounts) = (Arc::new(head), Arc::new(extent), Arc::new([]));
         Self { repository, head, accepted_at, ignore, limits: source.limits, extent, mounts }
     }
@@ -430,7 +438,9 @@ impl Snapshot {
     }
 
     fn is_ignored(&self, folder: &Folder, path: &str) -> bool {
-        let [defaults, spec] = &*self.ignore;
+        let Ignore { defaults, beside_given, spec } = &*self.ignore;
+        let given = !spec.is_empty() || folder.patterns.iter().any(|patterns| !patterns.is_empty());
+        let defaults = if given { beside_given } else { defaults };
         let own = folder.patterns.iter().map(|patterns| &**patterns);
         ignore::is_ignored(std::iter::once(defaults).chain(own).chain(std::iter::once(spec)), path)
     }

@@ -26,7 +26,7 @@ use super::verify::{self, Head};
 use super::wire::WireError;
 use super::{Git, Repository};
 use crate::config::git::{GitSource, GitUrl, Limits, Reference};
-use crate::store::Extent;
+use crate::store::{Extent, SnapshotRow};
 
 /// How often more of one commit is fetched before whoever asks for more is refused.
 const ROUNDS: usize = 32;
@@ -105,8 +105,7 @@ impl Git {
         Err(SourceError::Content { revision: head.revision.to_string(), source })
     }
 
-    /// Fetches more of the commit that was accepted last, `paths`, and notes that it is here. The commit must be
-    /// `commit` still: `false` where another one has taken its place.
+    /// Fetches more of a commit that was accepted, `paths`, and notes that it is here; `false` where it is kept no more.
     pub async fn widen(
         &self,
         source: &GitSource,
@@ -114,22 +113,45 @@ impl Git {
         paths: &[String],
     ) -> (Result<bool, SourceError>, Traffic) {
         let meter = Meter::default();
-        let outcome = self.ask(source, &meter, self.widen_without_end(source, commit, paths, &meter)).await;
+        let outcome = self.widen_all(source, Some(commit), paths, &meter).await;
         (outcome, meter.read())
+    }
+
+    async fn widen_all(
+        &self,
+        source: &GitSource,
+        commit: Option<Oid>,
+        paths: &[String],
+        meter: &Meter,
+    ) -> Result<bool, SourceError> {
+        let (mut own, mut still) = (paths.to_vec(), true);
+        for include in &source.include {
+            let Some(other) = source.others.iter().find(|other| other.name == include.name) else { continue };
+            let inside: Vec<String> = own.iter().filter_map(|path| include.inside(path)).collect();
+            own.retain(|path| include.inside(path).is_none());
+            if !inside.is_empty() {
+                still &= Box::pin(self.widen_all(other, None, &inside, meter)).await?;
+            }
+        }
+        if own.is_empty() {
+            return Ok(still);
+        }
+        Ok(still & self.ask(source, meter, self.widen_without_end(source, commit, &own, meter)).await?)
     }
 
     async fn widen_without_end(
         &self,
         source: &GitSource,
-        commit: Oid,
+        commit: Option<Oid>,
         paths: &[String],
         meter: &Meter,
     ) -> Result<bool, SourceError> {
         let _fetching = self.fetching.read().await;
         let store = &self.repository.store;
-        // It need not be the newest: what was put back may need more, too.
+        // It need not be the newest: what was put back may need more, too. Of an included source, the newest is meant.
         let stored = store.snapshots(&source.name, u32::MAX).await?;
-        let stored = stored.into_iter().find(|row| row.snapshot.revision.commit() == commit);
+        let is_meant = |row: &SnapshotRow| commit.is_none_or(|commit| row.snapshot.revision.commit() == commit);
+        let stored = stored.into_iter().find(is_meant);
         let Some((head, row)) = self.accepted(source, stored).await? else { return Ok(false) };
         let note = store.source(&source.name).await?.server;
         let mut session =
@@ -140,7 +162,7 @@ impl Git {
             held.extend(paths.iter().cloned());
         }
         self.fetch_files(source, &head, &extent, None, &mut fetch, meter).await?;
-        store.widen_snapshot(&source.name, commit, paths.to_vec()).await?;
+        store.widen_snapshot(&source.name, head.revision.commit(), paths.to_vec()).await?;
         Ok(true)
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use wickie_testbench::{Fleet, GitServer, GitServerOptions, Repo, Scratch};
+use wickie_testbench::{Fleet, GitServer, GitServerOptions, Repo, Scratch, Signer};
 
 use crate::node::*;
 
@@ -170,4 +170,49 @@ async fn an_included_source_is_built_with_and_a_change_of_it_is_applied() {
     lib.write("deploy/lib.yaml", &map("three")).unwrap();
     lib.commit("lib", &fleet.signer()).unwrap();
     value_becomes(&mut agent, &maps, "lib", Some("three")).await;
+}
+
+#[tokio::test]
+async fn a_submodule_is_built_from_at_the_commit_that_was_signed() {
+    let (fleet, client) = fleet("reach-submodule").await;
+    let map = |value: &str| wickie_testbench::fleet::config_map(&fleet.namespace, "lib", value);
+    let lib = repository(&fleet.scratch, "lib", &map("one"));
+    lib.write("huge.txt", &"not used ".repeat(10_000)).unwrap();
+    let signed = lib.commit("lib", &Signer::Nobody).unwrap();
+    lib.write("deploy/lib.yaml", &map("newer than what was signed")).unwrap();
+    lib.commit("newer", &Signer::Nobody).unwrap();
+    let modules = "[submodule \"lib\"]\n\tpath = vendor/lib\n\turl = ../lib.git\n";
+    fleet.repo.write(".gitmodules", modules).unwrap();
+    fleet.repo.write("apps/kustomization.yaml", "resources: [../vendor/lib/deploy/lib.yaml]\n").unwrap();
+    let link = |commit: &str| {
+        std::fs::create_dir_all(fleet.repo.work().join("vendor/lib")).unwrap();
+        let info = format!("160000,{commit},vendor/lib");
+        fleet.repo.git(&["update-index", "--add", "--cacheinfo", &info]).unwrap();
+    };
+    link(&signed);
+    fleet.commit("with a submodule").unwrap();
+    fleet.follow("1s").unwrap();
+    let declared = std::fs::read_to_string(fleet.config().join("fleet.yaml")).unwrap();
+    let recursing = declared.replace("  ref: {branch: main}\n", "  ref: {branch: main}\n  recurseSubmodules: true\n");
+    assert_ne!(declared, recursing);
+    fleet.configure("fleet.yaml", &recursing).unwrap();
+    fleet.keep("apps", "  path: apps\n").unwrap();
+    let mut agent = fleet.start().unwrap();
+    let maps = maps(&fleet, &client);
+    value_becomes(&mut agent, &maps, "lib", Some("one")).await;
+    assert!(fleet.git.bytes_sent() < 20_000, "{}", fleet.git.bytes_sent());
+
+    // A commit of it that is nowhere to be had: what was good stays, also over a restart with Git gone.
+    link(&"1".repeat(40));
+    fleet.commit("with a hole").unwrap();
+    status_becomes(&agent, "the submodule is named", |status| {
+        let sources = status["sources"].to_string();
+        sources.contains("submodule") && sources.contains("vendor/lib")
+    })
+    .await;
+    fleet.git.down();
+    agent.kill9();
+    change_by_hand(&maps, "lib", "by hand").await;
+    agent.restart().unwrap();
+    value_becomes(&mut agent, &maps, "lib", Some("one")).await;
 }

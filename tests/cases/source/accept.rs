@@ -98,8 +98,19 @@ async fn ignored_files_are_not_part_of_the_snapshot() {
     let snapshot = world.accept(&source).await;
     let paths = |files: Vec<wickie::source::FileEntry>| files.into_iter().map(|file| file.path).collect::<Vec<_>>();
     let all = paths(snapshot.files("").await.unwrap().unwrap());
-    assert_eq!(all, [".sourceignore", "a.yaml", "apps/.sourceignore", "apps/docs/e.yaml"]);
+    // Given patterns take the place of Flux's list; only Git's own files are left out besides.
+    let kept = [".github/ci.yaml", ".sourceignore", "a.yaml", "apps/.sourceignore", "apps/docs/e.yaml", "logo.png"];
+    assert_eq!(all, kept);
     assert_eq!(paths(snapshot.files("apps").await.unwrap().unwrap()), ["apps/.sourceignore", "apps/docs/e.yaml"]);
+
+    for file in [".sourceignore", "apps/.sourceignore"] {
+        world.repo.remove(file).unwrap();
+    }
+    world.commit(&[(".gitignore", "x\n"), (".sops.yaml", "x\n")]);
+    source.ignore = None;
+    let snapshot = world.accept(&source).await;
+    let all = paths(snapshot.files("").await.unwrap().unwrap());
+    assert_eq!(all, ["a.yaml", "apps/docs/e.yaml", "apps/secret/s.yaml", "apps/x.md", "docs/d.yaml"]);
 }
 
 #[tokio::test]

@@ -67,6 +67,27 @@ async fn included_files_stand_where_they_are_put() {
 }
 
 #[tokio::test]
+async fn what_is_missing_of_an_include_is_fetched_from_there() {
+    let world = World::new("include-widen");
+    world.commit(&[("a.yaml", "a: 1\n")]);
+    let (_, mut lib) = other(&world, "lib", &[("deploy/b.yaml", "b: 1\n"), ("x/c.yaml", "c")], &world.ada.signer());
+    // Nobody has used it before.
+    lib.paths = Some(Vec::new());
+    world.accept(&lib).await;
+    let mut source = world.source();
+    include(&mut source, &lib, "deploy", "lib");
+    let snapshot = world.accept(&source).await;
+    assert_eq!(snapshot.look("lib/b.yaml").await.unwrap(), Found::NotHere);
+    let (outcome, _) = world.git.widen(&source, snapshot.commit(), &["lib".to_owned()]).await;
+    assert!(outcome.unwrap());
+    world.server.down();
+    let world = world.restarted();
+    assert_eq!(paths(&world, &source, "lib").await, ["lib/b.yaml"]);
+    let held = world.git.load(&lib).await.unwrap().unwrap();
+    assert_eq!(held.look("x").await.unwrap(), Found::NotHere);
+}
+
+#[tokio::test]
 async fn an_include_is_verified_as_its_own_spec_says() {
     let world = World::new("include-verify");
     world.commit(&[("a.yaml", "a: 1\n")]);
