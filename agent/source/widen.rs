@@ -105,8 +105,7 @@ impl Git {
         Err(SourceError::Content { revision: head.revision.to_string(), source })
     }
 
-    /// Fetches more of the commit that was accepted last, `paths`, and notes that it is here. The commit must be
-    /// `commit` still: `false` where another one has taken its place.
+    /// Fetches more of a commit that was accepted, `paths`, and notes that it is here; `false` where it is kept no more.
     pub async fn widen(
         &self,
         source: &GitSource,
@@ -149,7 +148,7 @@ impl Git {
     ) -> Result<bool, SourceError> {
         let _fetching = self.fetching.read().await;
         let store = &self.repository.store;
-        // It need not be the newest: what was put back may need more, too.
+        // It need not be the newest: what was put back may need more, too. Of an included source, the newest is meant.
         let stored = store.snapshots(&source.name, u32::MAX).await?;
         let is_meant = |row: &SnapshotRow| commit.is_none_or(|commit| row.snapshot.revision.commit() == commit);
         let stored = stored.into_iter().find(is_meant);
