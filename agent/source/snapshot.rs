@@ -50,13 +50,6 @@ struct Ignore {
     spec: Patterns,
 }
 
-/// Patterns of what is not part of a snapshot, besides those that stand in it.
-struct Ignore {
-    defaults: Patterns,
-    beside_given: Patterns,
-    spec: Patterns,
-}
-
 /// A file of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileEntry {
