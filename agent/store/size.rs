@@ -70,7 +70,8 @@ impl Store {
     }
 
     /// Forgets the snapshot that can be missed best, and says which: the oldest that is not its source's last, was not
-    /// applied last nor tried last by any Kustomization, and is none of `in_use`. `None` if there is none.
+    /// applied last nor tried last by any Kustomization, is nothing that one would go back to, and none of `in_use`. `None`
+    /// if there is none.
     pub async fn forget_oldest_snapshot(
         &self,
         in_use: Vec<wickie_model::Oid>,
@@ -82,6 +83,9 @@ impl Store {
                     "SELECT snapshot.id, snapshot.oid, namespace, name, revision
                      FROM snapshot JOIN source ON source.id = snapshot.source
                      WHERE snapshot.id NOT IN (SELECT max(id) FROM snapshot GROUP BY source)
+                       AND NOT EXISTS (
+                         SELECT 1 FROM needed WHERE source_namespace = source.namespace AND source_name = source.name
+                           AND needed.revision = snapshot.revision)
                        AND NOT EXISTS (
                          SELECT 1 FROM resource WHERE kind = 'Kustomization' AND snapshot.revision IN
                            (json_extract(status, '$.lastAppliedRevision'), json_extract(status, '$.lastAttemptedRevision')))
