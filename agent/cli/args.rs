@@ -9,7 +9,7 @@ use wickie_model::{ResourceKind, ResourceName};
 
 use super::logging::LogFormat;
 use super::target::Target;
-use super::{CliError, build, diff, events, history, reconcile, rollback, run, status, suspend};
+use super::{CliError, build, diff, events, history, permit, reconcile, rollback, run, status, suspend, verify};
 use crate::config::DEFAULT_NAMESPACE;
 use crate::store::DataDir;
 
@@ -68,6 +68,10 @@ pub(super) enum Command {
     Diff(diff::Args),
     /// Build a kustomization on disk, as `kustomize build` does
     Build(build::Args),
+    /// Who signed what, and is it to be believed
+    Verify(verify::Args),
+    /// Leave for a step back in history
+    Permit(permit::Args),
     /// Print the CRDs, for `kubectl apply -f -`
     Crds,
     /// The version of this command, and of the agent where one runs

@@ -1,11 +1,17 @@
 //! Why a command did not do what was asked.
 
 use std::io;
+use std::path::PathBuf;
+
+use wickie_model::Resource;
+use wickie_trust::{PermitError, SignError};
 
 use super::Exit;
 use super::build::BuildError;
+use crate::config::{Invalid, Problem};
 use crate::drive::DriveError;
 use crate::serve::{AgentError, Refused};
+use crate::source::SourceError;
 
 /// A command that failed. [`super::Out::failed`] shows it, with its causes.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +35,7 @@ pub enum CliError {
     #[error("{path} cannot be read")]
     File {
         /// The file.
-        path: std::path::PathBuf,
+        path: PathBuf,
         /// Why.
         source: io::Error,
     },
@@ -40,6 +46,53 @@ pub enum CliError {
     Waited {
         /// How long that was.
         waited: String,
+    },
+    /// The arguments say what cannot be.
+    #[error("{0}")]
+    Usage(String),
+    /// A key cannot sign.
+    #[error("nothing can be signed with {path}")]
+    Key {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        source: SignError,
+    },
+    /// A file is no permit.
+    #[error("{path} is no permit")]
+    Permit {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<PermitError>,
+    },
+    /// What a server offers could not be found out.
+    #[error("nothing can be said of it")]
+    Source(#[source] Box<SourceError>),
+    /// Nothing was accepted yet.
+    #[error("the store holds nothing of {of} as it is declared now; --revision asks its server")]
+    NothingStored {
+        /// Whose.
+        of: String,
+    },
+    /// No file declares it.
+    #[error(
+        "{resource} is declared in none of the configuration files{}; name their folder with --config, or its URL and --signers FILE",
+        unread(.problems)
+    )]
+    NotDeclared {
+        /// What was asked for.
+        resource: Box<Resource>,
+        /// What could not be read there.
+        problems: Vec<Problem>,
+    },
+    /// Its declaration cannot be followed.
+    #[error("{resource} cannot be followed as it is declared; with --signers FILE its Secret need not be at hand")]
+    Spec {
+        /// Whose.
+        resource: Box<Resource>,
+        /// Why.
+        source: Box<Invalid>,
     },
     /// The answer could not be written.
     #[error("the answer cannot be written")]
@@ -55,12 +108,18 @@ pub enum CliError {
     Setup(#[source] io::Error),
 }
 
+fn unread(problems: &[Problem]) -> String {
+    let first = problems.first().map(|problem| format!(" ({problem})"));
+    first.unwrap_or_default()
+}
+
 impl CliError {
     /// The exit code that says so.
     pub fn exit(&self) -> Exit {
         match self {
             Self::Waited { .. } => Exit::Differs,
             Self::NoForm(_) => Exit::Usage,
+            Self::Usage(_) => Exit::Usage,
             _ => Exit::Failed,
         }
     }

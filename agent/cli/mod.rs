@@ -18,6 +18,7 @@ mod history;
 mod logging;
 mod look;
 mod out;
+mod permit;
 mod reconcile;
 mod rollback;
 mod run;
@@ -26,6 +27,7 @@ mod suspend;
 mod table;
 mod target;
 mod text;
+mod verify;
 mod version;
 
 pub use args::{Cli, Cluster, Format, Settings};
@@ -52,6 +54,8 @@ impl Cli {
             Command::Events(args) => events::execute(args, &settings, out).await,
             Command::Diff(args) => diff::execute(args, &settings, out).await,
             Command::Build(args) => build::execute(&args, &settings, out),
+            Command::Verify(args) => verify::execute(args, &settings, out).await,
+            Command::Permit(args) => permit::execute(args, &settings, out),
             Command::Crds => crds::execute(&settings, out),
             Command::Version => version::execute(&settings, out).await,
         }

@@ -70,6 +70,11 @@ impl Out {
         self.answers.write_all(text.as_bytes()).and_then(|()| self.answers.flush()).map_err(CliError::Output)
     }
 
+    /// What time it is.
+    pub(super) fn now(&self) -> jiff::Timestamp {
+        self.look.now
+    }
+
     /// Says something about the answer.
     pub(super) fn say(&mut self, words: &str) -> Result<(), CliError> {
         writeln!(self.words, "{words}").map_err(CliError::Output)

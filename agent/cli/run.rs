@@ -52,10 +52,8 @@ pub(super) async fn execute(args: Args, settings: &Settings) -> Result<Exit, Cli
 impl Args {
     /// As used.
     fn settings(self, settings: &Settings) -> drive::Settings {
-        let Self { mut config, cluster, listen, max_store, once, all, takeover } = self;
-        if config.is_empty() && Path::new(CONFIG).exists() {
-            config.push(CONFIG.into());
-        }
+        let Self { config, cluster, listen, max_store, once, all, takeover } = self;
+        let config = self::config(&config);
         drive::Settings {
             data_dir: settings.data_dir.clone(),
             config,
@@ -66,6 +64,7 @@ impl Args {
             all,
             takeover,
             node: node_name(),
+            namespace: namespace(),
         }
     }
 }
@@ -86,6 +85,26 @@ fn size(text: &str) -> Result<u64, String> {
         size if size < SMALLEST_MOST => Err(format!("less than {} leaves no room for anything", SMALLEST_MOST)),
         size => Ok(size),
     }
+}
+
+/// Where objects are declared: what was said, or the usual folder.
+pub(super) fn config(said: &[PathBuf]) -> Vec<PathBuf> {
+    match said {
+        [] if Path::new(CONFIG).exists() => vec![CONFIG.into()],
+        said => said.to_vec(),
+    }
+}
+
+/// Where a pod finds its namespace.
+const POD_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+
+/// The namespace that wickie lives in: what the pod is told, or runs in; for a service on a node, which is in none, the
+/// system's own, where no tenant writes.
+fn namespace() -> String {
+    let told = std::env::var("POD_NAMESPACE").ok();
+    let pod = || std::fs::read_to_string(POD_NAMESPACE).ok();
+    let named = |text: Option<String>| text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+    named(told).or_else(|| named(pod())).unwrap_or_else(|| "kube-system".to_owned())
 }
 
 /// The node's name: what the pod is told, or what the system calls itself.

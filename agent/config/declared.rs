@@ -32,6 +32,8 @@ pub mod annotation {
     pub const FETCH_BUDGET: &str = "wickie.dev/fetch-budget";
     /// [`wickie_plan::Mode`].
     pub const MODE: &str = "wickie.dev/mode";
+    /// [`crate::config::MaxAge`]
+    pub const MAX_AGE: &str = "wickie.dev/max-age";
 }
 
 /// One of the kinds that wickie is told by, as written.

@@ -19,6 +19,9 @@ pub const DEFAULT_NAMESPACE: &str = "flux-system";
 /// A configuration file larger than this is a mistake.
 const MAX_FILE: u64 = 4 << 20;
 
+/// The folder beside the configuration in which somebody may put permits for steps back.
+const PERMITS: &str = "permits";
+
 /// What the files say.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Files {
@@ -53,6 +56,7 @@ pub fn read(paths: &[PathBuf]) -> Files {
             Err(error) => files.problem(path, format!("cannot be read: {error}")),
         }
     }
+    files.node.permits = paths.iter().filter(|path| path.is_dir()).map(|path| path.join(PERMITS)).collect();
     files
 }
 

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use url::Url;
 use wickie_model::{Oid, ResourceName};
+use wickie_trust::Given;
 
-use super::SigningPolicy;
 use super::git_access::{ClientCertificate, GitHubApp, Proxy};
 use super::secret::Secret;
 use super::version_range::VersionRange;
+use super::{MaxAge, SigningPolicy};
 
 /// What to fetch, from where, and whom to believe.
 #[derive(Clone, Debug)]
@@ -38,8 +39,13 @@ pub struct GitSource {
     pub verify: Option<Verify>,
     /// What the node's owner asks for beyond that.
     pub policy: Option<Arc<SigningPolicy>>,
-    /// Permits for steps back that lie on the node; those in the repository are found there.
-    pub permits: Vec<String>,
+    /// Files, and folders of files, on the node that may hold permits for steps back. They are read when a step back is
+    /// offered; those in the repository are found there.
+    pub permits: Vec<PathBuf>,
+    /// A floor that the node's configuration gives.
+    pub given: Option<Given>,
+    /// How old a commit may be and still be adopted.
+    pub max_age: Option<MaxAge>,
     /// Patterns in `.gitignore` form of what is not part of the snapshot, after Flux's own and `.sourceignore`.
     pub ignore: Option<String>,
     /// The folders that are used, where it is known that no other is: only these are fetched. `None` fetches all.

@@ -12,12 +12,12 @@ use super::git::{GitSource, GitUrl, Include, Limits, RefName, Reference, Verify,
 use super::git_access;
 use super::kustomization::{annotated, read_duration};
 use super::secrets::{Named, Secrets};
-use super::{Invalid, NodeConfig};
+use super::{Invalid, MaxAge, NodeConfig};
 use crate::store::Origin;
 
 /// The annotations a GitRepository may carry.
-const ANNOTATIONS: [&str; 4] =
-    [annotation::FETCH_BUDGET, annotation::FETCH_WINDOW, annotation::HISTORY, annotation::MANAGED];
+const ANNOTATIONS: [&str; 5] =
+    [annotation::FETCH_BUDGET, annotation::FETCH_WINDOW, annotation::HISTORY, annotation::MANAGED, annotation::MAX_AGE];
 
 /// How many snapshots of a source are kept, unless it says otherwise; what a Kustomization needs is kept beside them.
 const HISTORY: u32 = 5;
@@ -121,7 +121,9 @@ impl GitRepository {
             url,
             verify,
             policy,
-            permits: Vec::new(),
+            permits: node.permits.clone(),
+            given: node.floors.of(&name).cloned(),
+            max_age: max_age(declared, node)?,
             ignore: spec.ignore,
             paths: None,
             sparse: spec.sparse_checkout,
@@ -178,6 +180,14 @@ fn history(text: &str) -> Result<u32, String> {
 
 fn parsed<T: FromStr<Err: ToString>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|error: T::Err| error.to_string())
+}
+
+/// The tighter one of what the annotation and the node say.
+fn max_age(declared: &Declared, node: &NodeConfig) -> Result<Option<MaxAge>, Invalid> {
+    let written = declared.annotations.get(annotation::MAX_AGE);
+    let own = written.map(|text| MaxAge::parse(text)).transpose();
+    let own = own.map_err(|error| Invalid::field(format!("metadata.annotations[{}]", annotation::MAX_AGE), error))?;
+    Ok(own.into_iter().chain(node.max_age).min())
 }
 
 fn mode(mode: Option<VerificationMode>) -> VerifyMode {
@@ -327,6 +337,28 @@ mod tests {
             assert!(error.to_string().contains(words), "{error}");
         }
         assert!(read(spec(json!({"provider": "generic"})), &none, &NodeConfig::default()).is_ok());
+    }
+
+    #[test]
+    fn of_two_ages_the_tighter_counts() {
+        let read = |written: Option<&str>, node: Option<&str>| {
+            let mut document = json!({
+                "apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository",
+                "metadata": {"name": "shop"}, "spec": spec(json!({}))
+            });
+            if let Some(written) = written {
+                document["metadata"]["annotations"] = json!({"wickie.dev/max-age": written});
+            }
+            let declared = Declared::new(ResourceKind::GitRepository, &document, Origin::File, "flux-system").unwrap();
+            let node = NodeConfig { max_age: node.map(|age| MaxAge::parse(age).unwrap()), ..NodeConfig::default() };
+            GitRepository::new(&declared, &Secrets::new(), &node).map(|read| read.source.max_age)
+        };
+        let age = |text| Some(MaxAge::parse(text).unwrap());
+        assert_eq!(read(None, None).unwrap(), None);
+        assert_eq!(read(Some("30d"), None).unwrap(), age("30d"));
+        assert_eq!(read(Some("30d"), Some("7d")).unwrap(), age("7d"));
+        assert_eq!(read(Some("1d"), Some("7d")).unwrap(), age("1d"));
+        assert!(read(Some("a month"), None).unwrap_err().to_string().contains("wickie.dev/max-age"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use wickie_model::{Budget, Window};
 
-use super::{Invalid, Verification};
+use super::{GivenFloors, Invalid, MaxAge, Verification};
 
 /// The document `apiVersion: wickie.dev/v1, kind: NodeConfig` in the configuration folder.
 pub(super) const API_VERSION: &str = "wickie.dev/v1";
@@ -25,6 +25,13 @@ pub struct NodeConfig {
     pub require_verified: bool,
     /// Whether `wickie rollback` takes a signed permit.
     pub rollback_needs_permit: bool,
+    /// How low the history of a source may begin.
+    pub floors: GivenFloors,
+    /// How old a commit may be and still be adopted, from any source; a source may ask for less.
+    pub max_age: Option<MaxAge>,
+    /// Where permits for steps back may lie; not written, but made of where the configuration and the data are.
+    #[serde(skip)]
+    pub permits: Vec<PathBuf>,
     /// Whether an object may name one of another namespace.
     pub cross_namespace_references: bool,
     /// Whether a variable without a value and without a default fails the build. Source: the feature gate
@@ -59,6 +66,9 @@ impl Default for NodeConfig {
             unreadable: None,
             fetch_window: None,
             fetch_budget: None,
+            floors: GivenFloors::default(),
+            max_age: None,
+            permits: Vec::new(),
         }
     }
 }
@@ -71,10 +81,14 @@ impl NodeConfig {
 
     /// Keeps what was asked for before, where this was read from files that are broken in part.
     pub(crate) fn stays_as_strict_as(&mut self, before: Self) {
-        if self.unreadable.is_some() && before != Self::default() {
+        // Where permits may lie is no policy: whether there was one is not seen by it.
+        let none = Self { permits: before.permits.clone(), ..Self::default() };
+        if self.unreadable.is_some() && before != none {
             *self = before;
             return;
         }
+        self.floors.add_missing(&before.floors);
+        self.max_age = self.max_age.into_iter().chain(before.max_age).min();
         self.require_verified |= before.require_verified;
         if self.verification.is_empty() {
             self.verification = before.verification;

@@ -15,6 +15,8 @@ const PROBLEMS: usize = 20;
 pub(super) struct Waiter {
     resource: Resource,
     note: Option<String>,
+    /// A source that is to be asked first, and whose failure is one of the whole order.
+    source: Option<ResourceName>,
     reply: oneshot::Sender<Asked<Outcome>>,
 }
 
@@ -62,6 +64,7 @@ impl Drive {
         }
         let name = resource.name.clone();
         let mut note = None;
+        let mut asked = None;
         match (resource.kind, with_source) {
             (ResourceKind::GitRepository, _) => {
                 note = self.passed_over(&name);
@@ -76,6 +79,7 @@ impl Drive {
                     Some(source) => {
                         note = self.passed_over(&source);
                         self.ask_source(&source);
+                        asked = Some(source);
                     }
                     None => self.admit(&name, Cause::Request),
                 }
@@ -87,7 +91,7 @@ impl Drive {
             }
         }
         if wait {
-            self.waiters.push(Waiter { resource, note, reply });
+            self.waiters.push(Waiter { resource, note, source: asked, reply });
         } else {
             let _ = reply.send(Ok(Outcome { note, ..self.outcome(&resource, false) }));
         }
@@ -126,7 +130,7 @@ impl Drive {
             ResourceKind::Alert => {}
         }
         match wait {
-            true => self.waiters.push(Waiter { resource, note: None, reply }),
+            true => self.waiters.push(Waiter { resource, note: None, source: None, reply }),
             false => drop(reply.send(Ok(self.outcome(&resource, true)))),
         }
     }
@@ -134,11 +138,16 @@ impl Drive {
     /// Answers whoever waited for work on a resource.
     pub(super) fn answer_waiters(&mut self, resource: &Resource) {
         let outcome = self.outcome(resource, true);
-        let (done, waiting) = self.waiters.drain(..).partition(|waiter| waiter.resource == *resource);
+        // Until its source has been asked, nothing that ends is what was waited for.
+        let early = self.kustomizations.get(&resource.name).is_some_and(|state| state.after_source);
+        let ends = |waiter: &Waiter| waiter.resource == *resource && !(early && waiter.source.is_some());
+        let (done, waiting) = self.waiters.drain(..).partition(ends);
         self.waiters = waiting;
         let done: Vec<Waiter> = done;
-        for Waiter { note, reply, .. } in done {
-            let _ = reply.send(Ok(Outcome { note, ..outcome.clone() }));
+        for Waiter { note, source, reply, .. } in done {
+            let refused = source.and_then(|source| self.source_refusal(&source, &outcome));
+            let outcome = refused.unwrap_or_else(|| outcome.clone());
+            let _ = reply.send(Ok(Outcome { note, ..outcome }));
         }
     }
 
@@ -148,10 +157,22 @@ impl Drive {
         Some(format!("asked all the same, because you did: otherwise {}", held.message))
     }
 
+    /// How an order ended whose source has nothing newer to give because it was refused, or could not be asked.
+    fn source_refusal(&self, source: &ResourceName, outcome: &Outcome) -> Option<Outcome> {
+        let source = Resource::new(ResourceKind::GitRepository, source.clone());
+        let asked = self.outcome(&source, true);
+        let rest = &outcome.message;
+        (asked.severity == Severity::Error).then(|| Outcome {
+            message: format!("{source}: {}; the Kustomization: {rest}", asked.message),
+            revision: outcome.revision.clone(),
+            ..asked
+        })
+    }
+
     /// Answers when the work on a resource is done, or at once.
     pub(super) fn wait_for(&mut self, resource: Resource, wait: bool, reply: oneshot::Sender<Asked<Outcome>>) {
         match wait {
-            true => self.waiters.push(Waiter { resource, note: None, reply }),
+            true => self.waiters.push(Waiter { resource, note: None, source: None, reply }),
             false => drop(reply.send(Ok(self.outcome(&resource, false)))),
         }
     }

@@ -83,7 +83,8 @@ impl Drive {
     /// Reads the configuration files, and takes over what has changed in them.
     pub(super) fn read_files(&mut self) {
         self.files_seen = files::fingerprint(&self.settings.config);
-        let read = files::read(&self.settings.config);
+        let mut read = files::read(&self.settings.config);
+        read.node.permits.push(self.settings.data_dir.permits());
         for problem in read.problems.iter().filter(|problem| !self.files.problems.contains(problem)) {
             tracing::error!("{problem}");
         }

@@ -16,6 +16,8 @@ mod claims;
 mod clock;
 mod command;
 mod diff;
+mod floors;
+mod freshness;
 mod inputs;
 mod kustomizations;
 mod link;
@@ -78,6 +80,8 @@ pub struct Settings {
     pub takeover: bool,
     /// The node's name, for reports.
     pub node: String,
+    /// The namespace that wickie lives in.
+    pub namespace: String,
 }
 
 /// Why the agent could not start, or had to stop.
@@ -118,6 +122,8 @@ enum Event {
     Loaded(ResourceName, u64, Result<Option<Verified<Snapshot>>, SourceError>),
     /// A source was asked for news.
     Polled(ResourceName, u64, Polled),
+    /// The copy of the trust floors in the cluster was brought up to date, or could not be.
+    FloorsSynced(Result<Box<floors::Synced>, (BTreeSet<ResourceName>, floors::SyncError)>),
     /// The manifests of a Kustomization are built.
     Built(ResourceName, BuildKey, Built),
     /// A plan was carried out.
@@ -145,6 +151,7 @@ struct Drive {
     files: Files,
     files_seen: Vec<(PathBuf, u64, Option<std::time::SystemTime>)>,
     cluster_input: inputs::ClusterInput,
+    cluster_floors: floors::ClusterFloors,
     declared: BTreeMap<Resource, Declared>,
     records: BTreeMap<Resource, Record>,
     sources: BTreeMap<ResourceName, SourceState>,
@@ -211,13 +218,17 @@ impl Drive {
         for (owner, inventory) in &inventories {
             claims.have(owner, inventory.keys());
         }
+        let (git, trouble) = Git::new(store.clone()).with_file(settings.data_dir.floors()).await;
+        if let Some(why) = trouble {
+            tracing::error!("the copy of the trust floors beside the store {why}; it is written again");
+        }
         let mut trials: BTreeMap<ResourceName, Vec<Trial>> = BTreeMap::new();
         for trial in store.all_trials().await? {
             trials.entry(trial.name.clone()).or_default().push(trial);
         }
         let announcer = Announcer::new(cluster.clone(), settings.node.clone());
         let shared = Shared {
-            git: Rc::new(Git::new(store.clone())),
+            git: Rc::new(git),
             executor: Executor::new(cluster.clone()),
             live: Rc::new(RefCell::new(Live::new(cluster.clone(), events.clone()))),
             seen: Rc::new(Notify::new()),
@@ -243,6 +254,7 @@ impl Drive {
             files: Files::default(),
             files_seen: Vec::new(),
             cluster_input: inputs::ClusterInput::default(),
+            cluster_floors: floors::ClusterFloors::default(),
             declared: BTreeMap::new(),
             records: records.into_iter().map(|record| (record.resource.clone(), record)).collect(),
             sources: BTreeMap::new(),
@@ -266,6 +278,7 @@ impl Drive {
     }
 
     fn start(&mut self) {
+        self.cluster_floors.begin();
         self.read_files();
         self.remember_alerts();
         self.watch_definitions();
@@ -322,6 +335,7 @@ impl Drive {
             Event::Secrets(resource, answer) => self.secrets_found(&resource, answer),
             Event::Loaded(name, order, answer) => self.loaded(&name, order, answer),
             Event::Polled(name, order, polled) => self.polled(&name, order, polled),
+            Event::FloorsSynced(answer) => self.floors_synced(answer),
             Event::Built(name, key, built) => self.built(&name, &key, built),
             Event::Reported(name, reported) => self.reported(&name, *reported),
             Event::Health(name, foreign) => self.foreign_health(&name, foreign),
@@ -337,6 +351,7 @@ impl Drive {
         self.route_early();
         self.tick_inputs(now);
         self.count_spent();
+        self.tick_floors(now);
         self.tick_sources(now);
         self.tick_providers(now);
         self.tick_receivers(now);
@@ -349,6 +364,7 @@ impl Drive {
         let kustomizations = self.kustomizations.values().filter_map(KustomizationState::wake);
         let rest = [
             self.cluster_input.wake(),
+            self.cluster_floors.wake(),
             self.statuses.wake(),
             self.retry_wake(),
             self.providers_wake(),

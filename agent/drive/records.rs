@@ -243,7 +243,8 @@ impl Drive {
         if self.statuses.retry.is_some_and(|due| self.clock.now() < due) {
             return false;
         }
-        let batch = std::mem::take(&mut self.batch);
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.time_floor = batch.time_floor.or(self.shared.git.time_floor_to_write());
         match self.shared.store.commit(batch.clone()).await {
             Ok(()) => {
                 self.statuses.retry = None;
@@ -279,7 +280,7 @@ impl Drive {
 }
 
 fn append(batch: &mut Batch, newer: Batch) {
-    let Batch { records, gone, inventory, runs, trials, events, late, traffic } = newer;
+    let Batch { records, gone, inventory, runs, trials, events, late, traffic, time_floor } = newer;
     batch.records.extend(records);
     batch.gone.extend(gone);
     batch.inventory.extend(inventory);
@@ -288,6 +289,7 @@ fn append(batch: &mut Batch, newer: Batch) {
     batch.events.extend(events);
     batch.late.extend(late);
     batch.traffic.extend(traffic);
+    batch.time_floor = batch.time_floor.max(time_floor);
 }
 
 /// The conditions that a record holds.

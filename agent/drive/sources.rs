@@ -45,6 +45,10 @@ pub(super) struct SourceState {
     /// When it was last begun to be asked.
     begun: Duration,
     last_contact: Option<Timestamp>,
+    /// When the last accepted snapshot was committed.
+    committed: Option<Timestamp>,
+    /// Why the stored snapshot is not enforced, where it is not.
+    unusable: Option<String>,
     /// Has been asked once, however that went.
     asked_once: bool,
     suspended: bool,
@@ -79,6 +83,8 @@ impl SourceState {
             held: None,
             begun: Duration::ZERO,
             last_contact: None,
+            committed: None,
+            unusable: None,
             asked_once: false,
             suspended: false,
         }
@@ -121,6 +127,10 @@ impl SourceState {
 
     pub(super) fn digest(&self) -> Digest {
         self.digest
+    }
+
+    pub(super) fn committed(&self) -> Option<Timestamp> {
+        self.committed
     }
 
     pub(super) fn last_contact(&self) -> Option<Timestamp> {
@@ -260,6 +270,10 @@ impl Drive {
         if let Some(state) = self.sources.get_mut(name) {
             state.stage = Stage::Loading;
         }
+        // What the cluster knows of the floor comes first.
+        if !self.cluster_floors.is_answered() {
+            return;
+        }
         // One that it includes is being prepared: this one is loaded with it.
         let preparing = |other: &ResourceName| {
             self.sources.get(other).is_some_and(|other| other.spec.is_none() && other.stage == Stage::Preparing)
@@ -274,6 +288,24 @@ impl Drive {
         self.answer(async move { Event::Loaded(name, order, git.load(&source).await) });
     }
 
+    /// Loads what waited until it was known what the cluster says of the floors.
+    pub(super) fn load_waiting(&mut self) {
+        let waiting = self.sources.iter().filter(|(_, state)| state.stage == Stage::Loading);
+        let waiting: Vec<_> = waiting.map(|(name, _)| name.clone()).collect();
+        waiting.iter().for_each(|name| self.load(name));
+    }
+
+    /// Something was heard of a source's floor on a track that may speak against what it enforces.
+    pub(super) fn load_again(&mut self, name: &ResourceName, track: &str) {
+        let of_track = |state: &&mut SourceState| state.spec.as_ref().is_some_and(|spec| spec.source.track() == track);
+        match self.sources.get_mut(name).filter(of_track) {
+            Some(state) if state.stage == Stage::Idle => self.load(name),
+            // What is under way now ends in a poll, which holds the offer against the floor.
+            Some(state) => state.again = true,
+            None => {}
+        }
+    }
+
     pub(super) fn loaded(
         &mut self,
         name: &ResourceName,
@@ -283,6 +315,11 @@ impl Drive {
         let untold = matches!(&answer, Ok(Some(snapshot)) if !self.is_announced(name, snapshot.revision()));
         let Some(state) = self.sources.get_mut(name).filter(|state| state.order == order) else { return };
         state.stage = Stage::Idle;
+        state.unusable = None;
+        state.committed = None;
+        if let Ok(Some(snapshot)) = &answer {
+            state.committed = Some(snapshot.committed());
+        }
         match answer {
             Ok(Some(snapshot)) if untold => {
                 // It was accepted, and the agent killed before it could say so.
@@ -299,11 +336,16 @@ impl Drive {
             }
             Err(error) => {
                 state.revision = None;
-                let why = format!("the stored snapshot cannot be used any more: {}", chain(&error));
+                let why = match error.class() {
+                    SourceErrorClass::WentBack => chain(&error),
+                    _ => format!("the stored snapshot cannot be used any more: {}", chain(&error)),
+                };
+                state.unusable = Some(why.clone());
                 self.source_failed(name, error.reason(), why, false);
                 self.ask_followers(name, Cause::Spec);
             }
         }
+        self.look_at_age(name);
     }
 
     pub(super) fn tick_sources(&mut self, now: Duration) {
@@ -433,6 +475,9 @@ impl Drive {
         match polled.outcome {
             Ok(PollOutcome::Unchanged(revision)) => self.source_ready(name, &revision, None),
             Ok(PollOutcome::New(snapshot)) => {
+                state.committed = Some(snapshot.committed());
+                state.unusable = None;
+                self.floor_moved(name);
                 self.source_ready(name, &snapshot.revision().clone(), Some(&snapshot));
                 let git = (*self.shared.git).clone();
                 tokio::spawn(async move {
@@ -442,9 +487,11 @@ impl Drive {
                 });
             }
             // What it has is as good as before; that there is more, and when it comes, stands in the condition below.
-            Err(_) if over_budget && self.sources.get(name).is_some_and(|state| state.revision.is_some()) => {}
+            Err(_) if over_budget && state.revision.is_some() => {}
             Err(error) => {
-                self.source_failed(name, error.reason(), chain(&error), false);
+                let unusable = state.unusable.as_ref().map(|why| format!("; {why}"));
+                let why = format!("{}{}", chain(&error), unusable.unwrap_or_default());
+                self.source_failed(name, error.reason(), why, false);
                 if matches!(error.class(), SourceErrorClass::Auth | SourceErrorClass::RefusedSignature) {
                     // The Secret may have been mended meanwhile: it is read again before the next try.
                     if let Some(state) = self.sources.get_mut(name) {
@@ -458,6 +505,7 @@ impl Drive {
             }
         }
         self.hold_back_if_due(name);
+        self.look_at_age(name);
         self.answer_waiters(&resource(name));
         self.source_was_asked(name);
     }
@@ -550,6 +598,9 @@ impl Drive {
                 &resource,
                 Say { severity: Severity::Info, reason: reason::SUCCEEDED, message, revision: Some(revision) },
             );
+        }
+        if let Some(began) = new.and_then(|snapshot| snapshot.began()) {
+            self.floor_began(name, revision, began);
         }
         if changed || new.is_some() {
             self.ask_followers(name, Cause::Revision);

@@ -17,6 +17,10 @@ pub mod condition_type {
     pub const ARTIFACT_IN_STORAGE: &str = "ArtifactInStorage";
     /// A source is not asked for news for now, because its fetch window is shut or its budget is spent.
     pub const FETCH_HELD: &str = "wickie.dev/FetchHeld";
+    /// How a source's floor began, below which its history may never go again. wickie's own.
+    pub const FLOOR: &str = "Floor";
+    /// A source's newest verified commit is not too old. wickie's own.
+    pub const FRESH: &str = "Fresh";
     /// A source's revision carries a signature that was believed.
     pub const SOURCE_VERIFIED: &str = "SourceVerified";
 }

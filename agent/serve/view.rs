@@ -87,6 +87,9 @@ pub struct SourceView {
     pub suspended: bool,
     /// How it is.
     pub ready: ReadyView,
+    /// What is to be known of it although it is ready: how old its newest commit is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// The snapshot that is enforced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<SnapshotView>,
@@ -291,6 +294,7 @@ fn source(record: &Record, live: Option<&Live>, snapshot: Option<SnapshotRow>) -
         origin: record.origin,
         suspended: is_suspended(record),
         ready: ready(record),
+        warnings: warnings(record),
         snapshot: snapshot.map(|SnapshotRow { snapshot, .. }| SnapshotView {
             revision: snapshot.revision.to_string(),
             signer: snapshot.signer,
@@ -391,6 +395,14 @@ fn ready(record: &Record) -> ReadyView {
         since: Some(ready.last_transition_time),
         next: wants_a_step.then(step).flatten(),
     }
+}
+
+/// What a source's own conditions say that is not well.
+fn warnings(record: &Record) -> Vec<String> {
+    let conditions = record.status.get("conditions").cloned().unwrap_or_default();
+    let conditions: Conditions = serde_json::from_value(conditions).unwrap_or_default();
+    let fresh = conditions.get(condition_type::FRESH).filter(|fresh| fresh.status == ConditionStatus::False);
+    fresh.map(|fresh| fresh.message.clone()).into_iter().collect()
 }
 
 /// Suspended by `wickie suspend`, or by the spec as it was last seen.

@@ -153,6 +153,8 @@ mod tests {
             verify: None,
             policy: None,
             permits: Vec::new(),
+            given: None,
+            max_age: None,
             ignore: None,
             paths: None,
             sparse: Vec::new(),

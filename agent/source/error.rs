@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use wickie_model::{Oid, ResourceName, reason};
-use wickie_trust::{Refusal, Signer, SignersError, TrustError, WentBack};
+use wickie_trust::{Kept, Refusal, Signer, SignersError, TrustError, WentBack};
 
 use super::object::ObjectError;
 use super::transport::TransportError;
 use super::wire::WireError;
+use crate::config::MaxAge;
 use crate::store::StoreError;
 
 /// A poll or a load that failed. The last good snapshot stays what it is.
@@ -70,6 +72,16 @@ pub enum SourceError {
     Submodule { path: String, url: String, source: Box<SourceError> },
     #[error("the submodule {path:?} has the URL {url:?}, which is refused: {why}")]
     SubmoduleUrl { path: String, url: String, why: String },
+    #[error("the revision {revision} was refused: {reason}")]
+    BelowGiven { revision: String, reason: Box<WentBack> },
+    #[error(
+        "the stored snapshot {revision} is not enforced: by {kept}, {commit} was accepted after it, and nothing here shows that it descends from that; the store is an older copy of itself. The cluster is left as it is until Git or a stick brings a commit that descends from both"
+    )]
+    Behind { revision: String, kept: Kept, commit: Oid },
+    #[error(
+        "the revision {revision} was refused: it was committed at {committed}, and max-age is {max_age}: either Git has had nothing new for so long, or somebody keeps newer commits from this node. What was accepted before stays enforced"
+    )]
+    TooOld { revision: String, committed: Timestamp, max_age: MaxAge },
     #[error("the credentials and certificates of the Secret cannot be used")]
     Transport(#[source] TransportError),
     #[error(transparent)]
@@ -87,6 +99,8 @@ pub enum SourceErrorClass {
     RefusedSignature,
     /// What the server offers is older than what was accepted.
     WentBack,
+    /// What the server offers was made too long ago.
+    TooOld,
     /// What the server offers is not what Git allows, or larger than the limits.
     BadContent,
     /// The spec or a Secret of it must be mended.
@@ -119,10 +133,17 @@ impl SourceError {
             | Self::HistoryRefused { .. }
             | Self::Unproven { .. }
             | Self::Trust(_) => Class::RefusedSignature,
-            Self::WentBack { .. } => Class::WentBack,
+            Self::WentBack { .. } | Self::BelowGiven { .. } | Self::Behind { .. } => Class::WentBack,
+            Self::TooOld { .. } => Class::TooOld,
             Self::VerifyWithoutTag | Self::Signers(_) | Self::NoSigners | Self::Transport(_) => Class::InvalidSpec,
             Self::Store(_) => Class::Store,
         }
+    }
+
+    /// Whether something was found out and not believed, rather than not found out.
+    pub fn is_refusal(&self) -> bool {
+        use SourceErrorClass as Class;
+        matches!(self.class(), Class::RefusedSignature | Class::WentBack | Class::TooOld | Class::BadContent)
     }
 
     /// The reason for the status, as Flux spells it (source-controller, gitrepository_controller.go).

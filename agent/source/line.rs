@@ -145,6 +145,8 @@ mod tests {
             client_certificate: None,
             proxy: None,
             local_roots: None,
+            given: None,
+            max_age: None,
             sparse: Vec::new(),
             submodules: false,
             include: Vec::new(),

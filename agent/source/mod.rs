@@ -20,7 +20,9 @@ mod breaker;
 mod client;
 mod delta;
 mod error;
+mod examine;
 mod fetch;
+mod floors;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod github_app;
@@ -45,6 +47,7 @@ mod session;
 mod snapshot;
 mod ssh;
 mod submodule;
+mod time;
 mod transport;
 mod tree;
 mod verify;
@@ -58,10 +61,12 @@ use jiff::Timestamp;
 use tokio::sync::{RwLock, RwLockWriteGuard};
 use tokio::time::Instant;
 use wickie_model::{Oid, ResourceName, Revision};
-use wickie_trust::{Candidate, Floor, PermitError, Signers};
+use wickie_trust::{Candidate, Floor, Kept, PermitError, Signers};
 
 pub use body::Traffic;
 pub use error::{SourceError, SourceErrorClass};
+pub use examine::{Examined, FloorSeen, Witness};
+pub use floors::Began;
 pub use local::LocalError;
 pub use object::ObjectError;
 pub use snapshot::{FileEntry, Found, Snapshot};
@@ -75,16 +80,16 @@ use body::Meter;
 use breaker::Breaker;
 use client::Clients;
 use line::Lines;
-use permits::StepBack;
 use reference::Offer;
 use repository::Repository;
 use room::{InUse, Unfit};
 use scope::Scope;
 use snapshot::content_error;
+use time::Time;
 use verify::{Case, Head, Judged, Missing, Notes, Stop, Trust};
 
 use crate::config::git::{GitSource, Limits};
-use crate::store::{Extent, NewSnapshot, SnapshotRow, Store};
+use crate::store::{Extent, FloorFile, KeptFloor, NewSnapshot, SnapshotRow, Store};
 
 /// The Git stage: one for the whole agent.
 #[derive(Clone)]
@@ -98,6 +103,11 @@ pub struct Git {
     /// When somebody asked for a source that was not asked since.
     wanted_at: Arc<Mutex<HashMap<ResourceName, Instant>>>,
     asked: Arc<Mutex<HashMap<ResourceName, Asked>>>,
+    /// The copies of floors that are kept outside the store, by place.
+    copies: Arc<Mutex<Vec<(Kept, KeptFloor)>>>,
+    /// The file among those places.
+    file: Option<FloorFile>,
+    time: Time,
     /// Commits that were seen since the start to be as complete as they were accepted: a poll with nothing new need not
     /// walk them again.
     complete: Arc<Mutex<HashMap<ResourceName, Oid>>>,
@@ -105,9 +115,9 @@ pub struct Git {
     fetching: Arc<RwLock<()>>,
 }
 
-/// An offer whose commits were asked for, and the floor they were asked for down to. What the server then gave is all
+/// An offer whose commits were asked for, and the floors they were asked for down to. What the server then gave is all
 /// there is: an offer that was refused is not fetched again with every poll.
-type Asked = (Offer, Option<Oid>);
+type Asked = (Offer, Vec<Option<Oid>>);
 
 /// How often room is made for one poll before it is given up: there are not many more snapshots than that.
 const ROOM_ATTEMPTS: usize = 50;
@@ -143,12 +153,17 @@ impl Git {
             unfit: Unfit::default(),
             wanted_at: Arc::default(),
             asked: Arc::default(),
+            copies: Arc::default(),
+            file: None,
+            time: Time::default(),
             complete: Arc::default(),
             fetching: Arc::default(),
         }
     }
 
     /// Asks the server of a source for news, and fetches, verifies and accepts them.
+    ///
+    /// `now` is what the node's clock says; what has an end is judged by the time floor too.
     ///
     /// Cancelling it is safe at any point; what was received is kept and not asked for again.
     pub async fn poll(&self, source: &GitSource, now: Timestamp) -> Polled {
@@ -217,7 +232,7 @@ impl Git {
         let Some((head, row)) = self.accepted(source, newest.into_iter().next()).await? else { return Ok(None) };
         self.check_complete(source, &head, &row.extent).await?;
         self.note_complete(source, head.revision.commit());
-        self.snapshot(source, head, row.accepted_at, row.extent).await.map(Some)
+        self.snapshot(source, head, row.accepted_at, row.extent, None).await.map(Some)
     }
 
     /// The snapshot of a source at a revision that was accepted before, verified again in the same way; `None` where it
@@ -231,7 +246,7 @@ impl Git {
         let stored = self.repository.store.snapshot_at(&source.name, revision).await?;
         let Some((head, row)) = self.accepted(source, stored).await? else { return Ok(None) };
         self.check_complete(source, &head, &row.extent).await?;
-        self.snapshot(source, head, row.accepted_at, row.extent).await.map(Some)
+        self.snapshot(source, head, row.accepted_at, row.extent, None).await.map(Some)
     }
 
     /// What was accepted, believed again; its files may have gone. Nothing where the spec now names another URL or
@@ -243,7 +258,8 @@ impl Git {
     ) -> Result<Option<(Verified<Head>, NewSnapshot)>, SourceError> {
         let Some(SnapshotRow { snapshot, id }) = stored else { return Ok(None) };
         let row = self.repository.store.source(&source.name).await?;
-        let Some(floor) = row.floor.filter(|floor| floor.track == source.track()) else { return Ok(None) };
+        let Some(floor) = row.floor.clone().filter(|floor| floor.track == source.track()) else { return Ok(None) };
+        self.check_ahead(source, &row, &floor).await?;
         // The version that a range chose is that of the floor, and of no other.
         let newest = Some(&floor).filter(|floor| floor.commit == snapshot.revision.commit());
         let offer = accepted_offer(source, &snapshot, newest);
@@ -338,11 +354,12 @@ impl Git {
         head: Verified<Head>,
         accepted_at: Timestamp,
         extent: Extent,
+        began: Option<Began>,
     ) -> Result<Verified<Snapshot>, SourceError> {
         let snapshot = Snapshot::new(self.repository.clone(), source, (*head).clone(), accepted_at, extent);
         let snapshot = self.with_includes(source, snapshot).await?;
         let snapshot = snapshot.read_by(self.in_use.reading(head.revision.commit()));
-        Ok(head.into_snapshot(snapshot))
+        Ok(head.into_snapshot(snapshot.beginning(began)))
     }
 
     /// Who permits, by a signed permit, that what follows `source` goes from one commit to an earlier one; or why the
@@ -355,7 +372,7 @@ impl Git {
         (from, to): (Oid, Oid),
         now: Timestamp,
     ) -> Result<String, PermitError> {
-        permits::given(source, signers, permit, StepBack { from, to, now }).map(|signer| signer.to_string())
+        permits::given(source, signers, permit, (from, to), self.later_of(now)).map(|signer| signer.to_string())
     }
 
     /// Whose permits count for a source, as its signers stand now.

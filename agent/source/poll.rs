@@ -2,28 +2,30 @@
 
 use std::collections::HashMap;
 use std::sync::{MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
 use wickie_model::{Oid, ResourceName, Revision};
-use wickie_trust::{Floor, Step, WentBack};
+use wickie_trust::{Candidate, Floor, Signer, WentBack};
 
 use super::body::Meter;
 use super::error::{Fault, SourceError};
 use super::fetch::Fetch;
+use super::floors::{Began, Demand};
 use super::line::Turn;
-use super::permits::{self, Leave, StepBack};
+use super::permits::{self, Leave};
 use super::reference::{self, Offer};
 use super::repository::Descent;
 use super::scope;
 use super::session::Session;
 use super::snapshot::{Snapshot, content_error};
-use super::verify::{Case, Judged, Missing, NOTES, Notes, Verified};
+use super::verify::{Case, Head, Judged, Missing, NOTES, Notes, Verified};
 use super::widen::{Further, wanted};
 use super::wire::WireError;
 use super::{Asked, Git, PollOutcome, unproven};
 use crate::config::git::GitSource;
-use crate::store::{Extent, NewSnapshot, SourceRow};
+use crate::store::{Extent, Moved, NewSnapshot, SourceRow};
 
 /// Requests for what a judgement takes, before a server that keeps leaving things out is given up. A level of folders
 /// takes one.
@@ -35,12 +37,13 @@ impl Git {
         &self,
         source: &GitSource,
         further: Option<&Further>,
-        now: Timestamp,
+        wall: Timestamp,
         meter: &Meter,
         turn: &mut Turn,
     ) -> Result<PollOutcome, SourceError> {
         let _fetching = self.fetching.read().await;
         let store = &self.repository.store;
+        let now = self.judge(wall).await?;
         let row = store.source(&source.name).await?;
         let mut session = Session::new(&self.clients, source, turn.server(row.server.as_deref()), meter.clone())
             .map_err(SourceError::Transport)?;
@@ -48,6 +51,10 @@ impl Git {
         if let Some(note) = session.note() {
             turn.learn(&note);
             store.note_server(&source.name, Some(note)).await?;
+        }
+        if let Ok(PollOutcome::New(snapshot)) = &polled {
+            self.attest(snapshot.committed(), wall);
+            self.keep_file(Some(&source.name)).await;
         }
         polled
     }
@@ -63,9 +70,8 @@ impl Git {
     ) -> Result<PollOutcome, SourceError> {
         let offer = offered(source, session, turn).await?;
         let revision = &offer.revision;
-        let floor = row.floor.as_ref();
-        let step = Floor::step(floor, &source.track(), &offer.candidate);
-        if step == Ok(Step::Same) && self.holds(source, &offer).await? {
+        let demands = self.demands(source, row, &offer)?;
+        if demands.unmoved && self.holds(source, &offer).await? {
             return Ok(PollOutcome::Unchanged(revision.clone()));
         }
         self.unfit.check(&source.name, offer.commit())?;
@@ -75,16 +81,14 @@ impl Git {
         }
         self.repository.store.has_room().await?;
         let mut fetch = Fetch { session, repository: &self.repository, limits: source.limits };
-        let step = match step {
-            Ok(step) => step,
-            Err(reason) => {
-                self.step_back(source, &offer, floor, reason, &mut fetch, now).await?;
-                Step::Forward
-            }
-        };
-        let judged = self.adopt(source, &offer, &step, &mut fetch, now).await?;
+        let mut adoption = Adoption { source, offer: &offer, row, now, permitted: None };
+        for (from, reason) in demands.back {
+            self.step_back(&mut adoption, from, reason, &mut fetch).await?;
+        }
+        let judged = self.adopt(&mut adoption, &demands.descends, &mut fetch).await?;
         let extent = self.fetch_extent(source, &judged.head, further, &mut fetch, meter).await?;
-        self.accept(source, &offer, judged, extent, meter, now).await.map(PollOutcome::New)
+        let began = adoption.began(demands.first);
+        self.accept(&adoption, judged, extent, demands.passes, began, meter).await.map(PollOutcome::New)
     }
 
     /// Whether an offer is the last accepted snapshot, believed still and complete.
@@ -104,29 +108,24 @@ impl Git {
     }
 
     /// Brings the commit of an offer here and believes it, or says why not. No file was paid for yet.
-    async fn adopt(
+    pub(super) async fn adopt(
         &self,
-        source: &GitSource,
-        offer: &Offer,
-        step: &Step,
+        adoption: &mut Adoption<'_>,
+        demands: &[Demand],
         fetch: &mut Fetch<'_>,
-        now: Timestamp,
     ) -> Result<Judged, SourceError> {
-        let floor = match step {
-            Step::IfDescends(floor) => Some(*floor),
-            _ => None,
-        };
+        let Adoption { source, offer, now, .. } = *adoption;
         let failed = |fault| exchange_error(source, &offer.revision, "fetch commits", fault);
-        let asked = (offer.clone(), floor);
-        let here = self.repository.commit(offer.commit()).await.map_err(failed)?.is_some();
-        let was_asked = here && self.was_asked(source, &asked);
-        if !was_asked && !self.has_commits(offer, floor, source).await.map_err(failed)? {
-            fetch.commits(offer, floor).await.map_err(failed)?;
-            self.asked().insert(source.name.clone(), asked);
+        if demands.is_empty() {
+            self.bring(source, offer, None, fetch).await.map_err(failed)?;
+        }
+        for demand in demands {
+            self.bring(source, offer, Some(demand.from), fetch).await.map_err(failed)?;
         }
         let judged = self.judged(source, offer, fetch, now).await?;
-        if let Some(from) = floor {
-            self.check_descent(source, offer, from, fetch, now).await?;
+        adoption.check_age(&judged.head)?;
+        for demand in demands {
+            self.check_descent(adoption, *demand, fetch).await?;
         }
         Ok(judged)
     }
@@ -215,36 +214,85 @@ impl Git {
         Ok(evidence.since.filter(|_| evidence.rules == Some(policy.rules())))
     }
 
-    /// Goes on if there is leave for a step back, and otherwise says why history may not go there.
-    async fn step_back(
+    /// Has the commits of an offer sent, down to `floor` if there is one, unless they are here or were asked for before.
+    async fn bring(
         &self,
         source: &GitSource,
         offer: &Offer,
-        floor: Option<&Floor>,
+        floor: Option<Oid>,
+        fetch: &mut Fetch<'_>,
+    ) -> Result<(), Fault> {
+        let here = self.repository.commit(offer.commit()).await?.is_some();
+        if (here && self.was_asked(source, offer, floor)) || self.has_commits(offer, floor, source).await? {
+            return Ok(());
+        }
+        fetch.commits(offer, floor).await?;
+        if floor.is_some() && self.repository.commit(offer.commit()).await?.is_none() {
+            // Told that we have the floor, a server leaves out what the floor descends from: it is older.
+            fetch.commits(offer, None).await?;
+        }
+        let mut asked = self.asked();
+        let asked = asked.entry(source.name.clone()).or_insert_with(|| (offer.clone(), Vec::new()));
+        if asked.0 != *offer {
+            *asked = (offer.clone(), Vec::new());
+        }
+        asked.1.push(floor);
+        Ok(())
+    }
+
+    /// Goes on if there is leave for a step back from `from`, and otherwise says why history may not go there.
+    pub(super) async fn step_back(
+        &self,
+        adoption: &mut Adoption<'_>,
+        from: Oid,
         reason: WentBack,
         fetch: &mut Fetch<'_>,
-        now: Timestamp,
     ) -> Result<(), SourceError> {
-        let (revision, to) = (offer.revision.to_string(), offer.commit());
-        let Some(from) = floor.map(|floor| floor.commit) else {
-            return Err(SourceError::WentBack { revision, reason: Box::new(reason), permits: String::new() });
-        };
+        let Adoption { source, offer, now, .. } = *adoption;
         let trust = self.trust(source, None).await?;
-        match permits::ask(source, &trust, fetch, StepBack { from, to, now }).await? {
-            Leave::Given(signer) => {
-                tracing::warn!(source = %source.name, %revision, %from, %signer, "history goes back: a permit allows it");
-                Ok(())
-            }
-            Leave::None(permits) => Err(SourceError::WentBack { revision, reason: Box::new(reason), permits }),
+        let mut answer = permits::ask(source, &trust, fetch, from, now).await?;
+        if let Some(end) = answer.expired {
+            self.remember_end(end).await?;
         }
+        for Leave { signer, to } in answer.leave {
+            if self.leads_to(source, offer, to, fetch).await? {
+                let revision = &offer.revision;
+                tracing::warn!(source = %source.name, %revision, %from, %signer, "history goes back: a permit allows it");
+                adoption.permitted = Some((from, signer));
+                return Ok(());
+            }
+            answer
+                .reasons
+                .push_str(&format!("; the permit is for {to}, and what is offered does not descend from that"));
+        }
+        let revision = offer.revision.to_string();
+        Err(SourceError::WentBack { revision, reason: Box::new(reason), permits: answer.reasons })
+    }
+
+    /// Whether an offer is what a permit is for, or, where it is the tip of something that grows, grew out of that.
+    async fn leads_to(
+        &self,
+        source: &GitSource,
+        offer: &Offer,
+        to: Oid,
+        fetch: &mut Fetch<'_>,
+    ) -> Result<bool, SourceError> {
+        let tip = offer.commit();
+        if tip == to || !matches!(offer.candidate, Candidate::Tip(_)) {
+            return Ok(tip == to);
+        }
+        let brought = self.bring(source, offer, Some(to), fetch).await;
+        brought.map_err(|fault| exchange_error(source, &offer.revision, "fetch commits", fault))?;
+        let descent = self.repository.descends(tip, to, source.limits.commits).await;
+        Ok(descent.map_err(|fault| content_error(&offer.revision, fault))? == Descent::Proven)
     }
 
     fn asked(&self) -> MutexGuard<'_, HashMap<ResourceName, Asked>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn was_asked(&self, source: &GitSource, asked: &Asked) -> bool {
-        self.asked().get(&source.name) == Some(asked)
+    fn was_asked(&self, source: &GitSource, offer: &Offer, floor: Option<Oid>) -> bool {
+        self.asked().get(&source.name).is_some_and(|(asked, floors)| asked == offer && floors.contains(&floor))
     }
 
     /// Whether the commits of an offer are here already, from a fetch that was interrupted.
@@ -264,33 +312,37 @@ impl Git {
 
     async fn check_descent(
         &self,
-        source: &GitSource,
-        offer: &Offer,
-        from: Oid,
+        adoption: &mut Adoption<'_>,
+        demand: Demand,
         fetch: &mut Fetch<'_>,
-        now: Timestamp,
     ) -> Result<(), SourceError> {
-        let (to, most) = (offer.commit(), source.limits.commits);
+        let Adoption { source, offer, .. } = *adoption;
+        let (from, to, most) = (demand.from, offer.commit(), source.limits.commits);
         let descent = self.repository.descends(to, from, most).await;
         let reason = match descent.map_err(|fault| content_error(&offer.revision, fault))? {
             Descent::Proven => return Ok(()),
+            _ if demand.given => WentBack::NotGiven { from, to },
             Descent::TooLong => WentBack::Unproven { from, to, most },
             // Asked for all commits between the two, the server gave what there is: no chain leads from one to the other.
             Descent::Disproven | Descent::Open => WentBack::Rewritten { from, to },
         };
-        let floor = Floor { track: source.track(), commit: from, tag: None, version: None };
-        self.step_back(source, offer, Some(&floor), reason, fetch, now).await
+        if demand.given {
+            let revision = offer.revision.to_string();
+            return Err(SourceError::BelowGiven { revision, reason: Box::new(reason) });
+        }
+        self.step_back(adoption, from, reason, fetch).await
     }
 
     async fn accept(
         &self,
-        source: &GitSource,
-        offer: &Offer,
+        adoption: &Adoption<'_>,
         Judged { head, evidence }: Judged,
         extent: Extent,
+        passed: Vec<Oid>,
+        began: Option<Began>,
         meter: &Meter,
-        now: Timestamp,
     ) -> Result<Verified<Snapshot>, SourceError> {
+        let Adoption { source, offer, now, .. } = *adoption;
         let store = &self.repository.store;
         let snapshot = NewSnapshot {
             revision: offer.revision.clone(),
@@ -301,15 +353,62 @@ impl Git {
             extent: extent.clone(),
         };
         // What cannot be put together is not accepted.
-        let accepted = self.snapshot(source, head, now, extent).await?;
+        let accepted = self.snapshot(source, head, now, extent, began).await?;
         let floor = Floor { track: source.track(), commit: offer.commit(), tag: offer.tag(), version: offer.version() };
-        store.accept_snapshot(&source.name, snapshot, floor, evidence, source.history).await?;
+        let moved = Moved { passed, time_floor: self.time_floor() };
+        store.accept_snapshot(&source.name, snapshot, floor, evidence, moved, source.history).await?;
         self.note_complete(source, offer.commit());
         Ok(accepted)
     }
 }
 
-async fn offered(source: &GitSource, session: &mut Session, turn: &mut Turn) -> Result<Offer, SourceError> {
+/// One offer on its way to acceptance.
+pub(super) struct Adoption<'a> {
+    pub(super) source: &'a GitSource,
+    pub(super) offer: &'a Offer,
+    pub(super) row: &'a SourceRow,
+    /// The later of the clock and the time floor.
+    pub(super) now: Timestamp,
+    /// The step back that was permitted, and by whom.
+    pub(super) permitted: Option<(Oid, Signer)>,
+}
+
+impl Adoption<'_> {
+    /// What was accepted on the track of the spec.
+    fn floor(&self) -> Option<&Floor> {
+        self.row.floor.as_ref().filter(|floor| floor.track == self.source.track())
+    }
+
+    /// Refuses what was committed too long ago, unless it was accepted before.
+    fn check_age(&self, head: &Head) -> Result<(), SourceError> {
+        let Some(max_age) = self.source.max_age else { return Ok(()) };
+        let is_new = self.floor().is_none_or(|floor| floor.commit != self.offer.commit());
+        let age = Duration::try_from(self.now.duration_since(head.committed)).unwrap_or_default();
+        match is_new && age >= max_age.limit() {
+            true => Err(SourceError::TooOld {
+                revision: self.offer.revision.to_string(),
+                committed: head.committed,
+                max_age,
+            }),
+            false => Ok(()),
+        }
+    }
+
+    /// How the floor begins with this one, if it does; `first` where no copy bound it.
+    fn began(&self, first: bool) -> Option<Began> {
+        if let Some((from, signer)) = &self.permitted {
+            return Some(Began::Permit { from: *from, signer: signer.to_string() });
+        }
+        match &self.row.floor {
+            Some(before) if before.track != self.source.track() => Some(Began::Track { before: before.clone() }),
+            Some(_) => None,
+            None if first => Some(Began::FirstContact { given: self.source.given.is_some() }),
+            None => None,
+        }
+    }
+}
+
+pub(super) async fn offered(source: &GitSource, session: &mut Session, turn: &mut Turn) -> Result<Offer, SourceError> {
     if let Some(fixed) = Offer::fixed(&source.reference) {
         return Ok(fixed);
     }

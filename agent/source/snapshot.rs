@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use wickie_model::{Oid, Revision};
 
 use super::error::{Fault, SourceError};
+use super::floors::Began;
 use super::ignore::{self, Patterns};
 use super::include::Mount;
 use super::object::ObjectError;
@@ -34,6 +35,7 @@ pub struct Snapshot {
     repository: Repository,
     head: Arc<Head>,
     accepted_at: Timestamp,
+    began: Option<Arc<Began>>,
     ignore: Arc<Ignore>,
     limits: Limits,
     extent: Arc<Extent>,
@@ -110,7 +112,17 @@ impl Snapshot {
         let (defaults, beside_given) = (Patterns::defaults(), Patterns::beside_given());
         let ignore = Arc::new(Ignore { defaults, beside_given, spec });
         let (head, extent, mounts) = (Arc::new(head), Arc::new(extent), Arc::new([]));
-        Self { repository, head, accepted_at, ignore, limits: source.limits, extent, mounts, reading: None }
+        Self {
+            repository,
+            head,
+            accepted_at,
+            began: None,
+            ignore,
+            limits: source.limits,
+            extent,
+            mounts,
+            reading: None,
+        }
     }
 
     /// The same, with other snapshots in it.
@@ -156,6 +168,15 @@ impl Snapshot {
     /// How much of the commit it has.
     pub fn extent(&self) -> &Extent {
         &self.extent
+    }
+
+    /// How its source's floor began, where it has just been accepted and began one.
+    pub fn began(&self) -> Option<&Began> {
+        self.began.as_deref()
+    }
+
+    pub(crate) fn beginning(self, began: Option<Began>) -> Self {
+        Self { began: began.map(Arc::new), ..self }
     }
 
     /// The files in the folder `path` and in all folders beneath it, sorted by path; `None` if there is no such folder.

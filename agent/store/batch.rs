@@ -1,10 +1,11 @@
 //! What one step of the loop brought, written together: the work, what is said of it, and who must still hear of it.
 
+use jiff::Timestamp;
 use wickie_model::{Event, Resource, ResourceKind, Trial};
 
 use super::{
     Delivery, InventoryChange, Record, Run, Store, StoreError, TrafficDay, events, inventory, outbox, resources, runs,
-    traffic, trials,
+    time_floor, traffic, trials,
 };
 
 /// What one step of the loop brought. It is written whole or not at all, so that no report is lost between the work
@@ -28,6 +29,8 @@ pub struct Batch {
     pub late: Vec<Delivery>,
     /// What sources have cost, as it stands now.
     pub traffic: Vec<TrafficDay>,
+    /// What time it is at least. Alone it is no reason to write.
+    pub time_floor: Option<Timestamp>,
 }
 
 impl Batch {
@@ -82,6 +85,9 @@ impl Store {
             }
             for delivery in &batch.late {
                 outbox::add(transaction, delivery)?;
+            }
+            if let Some(floor) = batch.time_floor {
+                time_floor::raise(transaction, floor)?;
             }
             let events = batch.events.iter().filter(|(_, deliveries)| !deliveries.is_empty()).map(|(event, _)| event);
             let newest = events.chain(batch.late.iter().map(|late| &late.event)).map(|event| event.at).max();
@@ -155,6 +161,7 @@ mod tests {
         store.commit(Batch { records: vec![record()], ..Batch::default() }).await.unwrap();
         let before = bytes_of(dir.path());
         store.commit(Batch::default()).await.unwrap();
+        store.commit(Batch { time_floor: Some(Timestamp::MAX), ..Batch::default() }).await.unwrap();
         store.commit(Batch { records: vec![record()], ..Batch::default() }).await.unwrap();
         assert_eq!(bytes_of(dir.path()), before);
         let changed = Record { document: Some("{}".to_owned()), ..record() };

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::StoreError;
+use super::{FloorFile, StoreError};
 
 /// Where an agent keeps its state: the store, its lock and its control socket.
 #[derive(Clone, Debug)]
@@ -28,6 +28,16 @@ impl DataDir {
     /// The SQLite file.
     pub fn database(&self) -> PathBuf {
         self.0.join("wickie.db")
+    }
+
+    /// The copy of the trust floors beside the store.
+    pub fn floors(&self) -> FloorFile {
+        FloorFile::new(self.0.join("floors"))
+    }
+
+    /// Where somebody may put permits for steps back: a folder of files, read when a step back is offered.
+    pub fn permits(&self) -> PathBuf {
+        self.0.join("permits")
     }
 
     /// The control socket of the agent that has the lock.

@@ -7,7 +7,8 @@
 //! ([`DataDir::lock`]). Reading beside it is fine.
 //!
 //! Each file here is one concept: `objects` (Git's), `sources`, `snapshots`, `evidence`, `resources`, `inventory`, `runs`,
-//! `trials`, `events`, `outbox`, `traffic`; `size` bounds them; `batch` writes what one step of the loop brought into them, together. They are `impl` blocks on [`Store`];
+//! `trials`, `events`, `outbox`, `traffic`, `floors` (copies of the trust floor outside), `time_floor`; `size` bounds them;
+//! `batch` writes what one step of the loop brought into them, together. They are `impl` blocks on [`Store`];
 //! rusqlite appears nowhere else.
 
 mod batch;
@@ -15,6 +16,7 @@ mod data_dir;
 mod error;
 mod evidence;
 mod events;
+mod floors;
 mod inventory;
 mod objects;
 mod open;
@@ -25,6 +27,7 @@ mod size;
 mod snapshots;
 mod sources;
 mod thread;
+mod time_floor;
 mod time;
 mod traffic;
 mod trials;
@@ -34,13 +37,14 @@ pub use data_dir::{DataDir, Lock};
 pub use error::StoreError;
 pub use events::EventFilter;
 pub use evidence::{Evidence, TrustSpan};
+pub use floors::{FloorFile, FloorsFound, KeptFloor, NoFloor, OwnFloor, merge_floors};
 pub use inventory::InventoryChange;
 pub use objects::{ObjectKind, StoredObject};
 pub use outbox::{Delivery, Queued, Waiting};
 pub use resources::{Origin, Record};
 pub use runs::{Changes, Run};
 pub use size::{Bounds, DEFAULT_MOST, SMALLEST_MOST, StoreSize};
-pub use snapshots::{Extent, NewSnapshot, SnapshotRow};
+pub use snapshots::{Extent, Moved, NewSnapshot, SnapshotRow};
 pub use sources::SourceRow;
 pub use thread::Store;
 pub use traffic::TrafficDay;

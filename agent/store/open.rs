@@ -14,6 +14,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migration-evidence.sql"),
     include_str!("migration-trials.sql"),
     include_str!("migration-traffic.sql"),
+    include_str!("migration-floor.sql"),
 ];
 
 /// How the file was found.
@@ -43,6 +44,15 @@ pub(super) fn for_reading(path: &Path) -> Result<Connection, StoreError> {
     let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     connection.execute_batch("PRAGMA query_only=ON; PRAGMA busy_timeout=5000").map_err(failed)?;
     known_version(path, &connection)?;
+    Ok(connection)
+}
+
+/// A store that ends with the process.
+pub(super) fn in_memory() -> Result<Connection, StoreError> {
+    let path = Path::new(":memory:");
+    let mut connection =
+        Connection::open_in_memory().map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
+    migrate(path, &mut connection)?;
     Ok(connection)
 }
 

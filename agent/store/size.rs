@@ -284,7 +284,10 @@ mod tests {
                 extent: Default::default(),
             };
             let floor = Floor { track: "u".to_owned(), commit: commit(byte), tag: None, version: None };
-            store.accept_snapshot(&name(source), snapshot, floor, Evidence::default(), 5).await.unwrap();
+            store
+                .accept_snapshot(&name(source), snapshot, floor, Evidence::default(), Default::default(), 5)
+                .await
+                .unwrap();
         }
         let applied = Record {
             resource: Resource::new(ResourceKind::Kustomization, name("shop")),

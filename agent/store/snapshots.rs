@@ -1,7 +1,7 @@
 //! Verified snapshots, and the step by which one becomes the floor.
 
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension as _, Row, params};
+use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 use wickie_model::{Oid, ResourceName, Revision};
 use wickie_trust::Floor;
@@ -9,7 +9,7 @@ use wickie_trust::Floor;
 use super::evidence::{self, Evidence};
 use super::objects::{oid, optional_oid};
 use super::sources::source_id;
-use super::{Store, StoreError};
+use super::{Store, StoreError, time_floor};
 
 /// How much of a commit a snapshot has.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +42,19 @@ pub struct NewSnapshot {
     pub extent: Extent,
 }
 
+/// What an acceptance leaves behind.
+#[derive(Clone, Debug, Default)]
+pub struct Moved {
+    /// Floors from elsewhere that the accepted commit satisfies, beside the source's own: they lie behind now.
+    pub passed: Vec<Oid>,
+    /// What time it is at least.
+    pub time_floor: Timestamp,
+}
+
+/// How many commits that a source moved on from are remembered: a copy of the floor that was not written for so many
+/// acceptances binds like a new one.
+pub(super) const PASSED: u32 = 1_000;
+
 /// A snapshot that was accepted.
 #[derive(Clone, Debug)]
 pub struct SnapshotRow {
@@ -61,11 +74,14 @@ impl Store {
         snapshot: NewSnapshot,
         floor: Floor,
         evidence: Evidence,
+        moved: Moved,
         keep: u32,
     ) -> Result<(), StoreError> {
         let name = name.clone();
         self.transact(move |transaction| {
             let source = source_id(transaction, &name)?;
+            pass(transaction, source, &floor, &moved.passed)?;
+            time_floor::raise(transaction, moved.time_floor)?;
             let failed = || StoreError::sql("accept a snapshot");
             // A revision that was accepted before and is again is the newest once more.
             transaction
@@ -206,6 +222,37 @@ fn extent(text: Option<String>) -> Result<Extent, StoreError> {
         .map_err(|error| StoreError::Corrupt { what: "snapshot", detail: format!("its extent {text:?}: {error}") })
 }
 
+/// Remembers what a source moves on from to `floor`; another track begins anew.
+fn pass(transaction: &Transaction<'_>, source: i64, floor: &Floor, elsewhere: &[Oid]) -> Result<(), StoreError> {
+    let failed = || StoreError::sql("remember what a source has passed");
+    transaction
+        .execute(
+            "DELETE FROM passed WHERE source = ?1 AND (SELECT track FROM source WHERE id = ?1) IS NOT ?2",
+            params![source, floor.track],
+        )
+        .map_err(failed())?;
+    transaction
+        .execute(
+            "INSERT OR REPLACE INTO passed (source, oid)
+             SELECT id, floor FROM source WHERE id = ?1 AND track = ?2 AND floor IS NOT ?3",
+            params![source, floor.track, floor.commit.as_bytes()],
+        )
+        .map_err(failed())?;
+    for oid in elsewhere.iter().filter(|oid| **oid != floor.commit) {
+        transaction
+            .execute("INSERT OR REPLACE INTO passed (source, oid) VALUES (?1, ?2)", params![source, oid.as_bytes()])
+            .map_err(failed())?;
+    }
+    transaction
+        .execute(
+            "DELETE FROM passed WHERE source = ?1 AND (oid = ?2 OR id NOT IN
+             (SELECT id FROM passed WHERE source = ?1 ORDER BY id DESC LIMIT ?3))",
+            params![source, floor.commit.as_bytes(), PASSED],
+        )
+        .map(drop)
+        .map_err(failed())
+}
+
 fn read(row: &Row<'_>) -> rusqlite::Result<SnapshotRow> {
     let unreadable = |column, error: Box<dyn std::error::Error + Send + Sync>| {
         rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, error)
@@ -259,7 +306,8 @@ mod tests {
                 notes: [(about, note)].into(),
             };
             let floor = Floor { track: "u".to_owned(), commit, tag: snapshot.tag, version };
-            store.accept_snapshot(&name, snapshot, floor.clone(), evidence.clone(), 2).await.unwrap();
+            let moved = Moved::default();
+            store.accept_snapshot(&name, snapshot, floor.clone(), evidence.clone(), moved, 2).await.unwrap();
             let row = store.source(&name).await.unwrap();
             assert_eq!((row.floor, row.pending), (Some(floor), None));
             let newest = store.snapshots(&name, 1).await.unwrap();
@@ -273,12 +321,27 @@ mod tests {
         let kept = store.snapshots(&name, 10).await.unwrap();
         assert_eq!(kept[0].snapshot.extent.paths.as_deref(), Some(&["a".to_owned(), "b".to_owned()][..]));
         assert_eq!(kept[1].snapshot.extent.paths.as_deref(), Some(&["a".to_owned()][..]));
+        assert_eq!(store.source(&name).await.unwrap().passed, [1, 2, 3].map(|byte| Oid::from_bytes([byte; 20])));
+        assert_eq!(store.floors().await.unwrap()[0].kept.floor.version, Some(semver::Version::new(1, 0, 4)));
         // Two commits and their two tags; the floor is one of them.
         assert_eq!(store.roots().await.unwrap().len(), 4);
         // What the forgotten ones were judged by is forgotten with them.
         assert_eq!(store.evidence_objects().await.unwrap().len(), 4);
         store.trust("fleet", vec![(1, b"one".to_vec()), (2, b"two".to_vec())]).await.unwrap();
         store.trust("fleet", vec![(2, b"another".to_vec())]).await.unwrap();
+        // Back to the first, by a permit, then to another track.
+        for (byte, track, passed) in [(1, "u", vec![2, 3, 9, 4]), (7, "other", vec![9])] {
+            let commit = Oid::from_bytes([byte; 20]);
+            let floor = Floor { track: track.to_owned(), commit, tag: None, version: None };
+            let moved = Moved { passed: vec![Oid::from_bytes([9; 20])], time_floor: Timestamp::UNIX_EPOCH };
+            let snapshot = NewSnapshot { revision: Revision::new(None, commit), ..kept[0].snapshot.clone() };
+            store.accept_snapshot(&name, snapshot, floor, Evidence::default(), moved, 2).await.unwrap();
+            let mut found = store.source(&name).await.unwrap().passed;
+            let mut passed: Vec<_> = passed.into_iter().map(|byte| Oid::from_bytes([byte; 20])).collect();
+            found.sort_unstable();
+            passed.sort_unstable();
+            assert_eq!(found, passed);
+        }
         store.forget_source(&name).await.unwrap();
         let trusted = store.trusted("fleet").await.unwrap();
         assert_eq!(trusted, [(1, b"one".to_vec()), (2, b"two".to_vec())].into());

@@ -1,17 +1,20 @@
 //! Sources: the floor of each, and what its server was found to be able to do.
 
+use jiff::Timestamp;
 use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 use wickie_model::{Oid, ResourceName};
 use wickie_trust::Floor;
 
-use super::objects::optional_oid;
-use super::{Store, StoreError};
+use super::objects::{oid, optional_oid};
+use super::{KeptFloor, OwnFloor, Store, StoreError};
 
 /// What the store knows of a source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceRow {
     /// What was accepted last.
     pub floor: Option<Floor>,
+    /// Commits that it moved on from on the same track; the newest [`PASSED`](super::snapshots::PASSED) of them.
+    pub passed: Vec<Oid>,
     /// What the server was found to be able to do; the Git client's own notes.
     pub server: Option<String>,
     /// The commit that is being fetched.
@@ -30,13 +33,46 @@ impl Store {
                 )
                 .and_then(|mut select| select.query_row(params![name.namespace, name.name], read).optional())
                 .map_err(StoreError::sql("read a source"))?;
-            match found {
-                Some((row, Some(version))) => with_version(row, &version),
-                Some((row, None)) => Ok(row),
-                None => Ok(SourceRow::default()),
-            }
+            let row = match found {
+                Some((row, Some(version))) => with_version(row, &version)?,
+                Some((row, None)) => row,
+                None => return Ok(SourceRow::default()),
+            };
+            let passed = connection
+                .prepare_cached(
+                    "SELECT oid FROM passed JOIN source ON source.id = passed.source
+                     WHERE namespace = ?1 AND name = ?2",
+                )
+                .and_then(|mut select| {
+                    select.query_map(params![name.namespace, name.name], |row| oid(row, 0)).and_then(Iterator::collect)
+                })
+                .map_err(StoreError::sql("read what a source has passed"))?;
+            Ok(SourceRow { passed, ..row })
         })
         .await
+    }
+
+    /// The floor of every source that has one, to be kept elsewhere too.
+    pub async fn floors(&self) -> Result<Vec<OwnFloor>, StoreError> {
+        let names = self.call(|connection| {
+            connection
+                .prepare_cached("SELECT namespace, name, floor_at FROM source WHERE floor IS NOT NULL ORDER BY 1, 2")
+                .and_then(|mut select| {
+                    let each = |row: &Row<'_>| {
+                        let name = ResourceName::new(row.get::<_, String>(0)?, row.get::<_, String>(1)?);
+                        Ok((name, row.get::<_, Option<i64>>(2)?.unwrap_or_default()))
+                    };
+                    select.query_map([], each).and_then(Iterator::collect::<Result<Vec<_>, _>>)
+                })
+                .map_err(StoreError::sql("list the floors"))
+        });
+        let mut floors = Vec::new();
+        for (source, at) in names.await? {
+            let SourceRow { floor, passed, .. } = self.source(&source).await?;
+            let accepted_at = Timestamp::from_millisecond(at).unwrap_or(Timestamp::UNIX_EPOCH);
+            floors.extend(floor.map(|floor| OwnFloor { kept: KeptFloor { source, floor, accepted_at }, passed }));
+        }
+        Ok(floors)
     }
 
     /// Notes what the server of a source can do; nothing, to have it asked again.
@@ -99,7 +135,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<(SourceRow, Option<String>)> {
         (Some(track), Some(commit)) => Some(Floor { track, commit, tag: optional_oid(row, 2)?, version: None }),
         _ => None,
     };
-    Ok((SourceRow { floor, server: row.get(4)?, pending: optional_oid(row, 5)? }, row.get(3)?))
+    let row_of = SourceRow { floor, passed: Vec::new(), server: row.get(4)?, pending: optional_oid(row, 5)? };
+    Ok((row_of, row.get(3)?))
 }
 
 fn with_version(mut row: SourceRow, version: &str) -> Result<SourceRow, StoreError> {

@@ -48,6 +48,11 @@ impl Store {
         self.bounds
     }
 
+    /// A store in memory, for what is only looked at.
+    pub fn in_memory() -> Result<Self, StoreError> {
+        Ok(Self::on(open::in_memory()?, Bounds::default()))
+    }
+
     fn on(mut connection: Connection, bounds: Bounds) -> Self {
         let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
         std::thread::spawn(move || {

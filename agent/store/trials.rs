@@ -181,7 +181,8 @@ mod tests {
             extent: Extent::default(),
         };
         let floor = Floor { track: "u".to_owned(), commit: revision(byte).commit(), tag: None, version: None };
-        store.accept_snapshot(&fleet(), snapshot, floor, Evidence::default(), 1).await.unwrap();
+        let (evidence, moved) = (Evidence::default(), Default::default());
+        store.accept_snapshot(&fleet(), snapshot, floor, evidence, moved, 1).await.unwrap();
     }
 
     async fn kept(store: &Store) -> Vec<u8> {

@@ -1,6 +1,7 @@
 //! Permits: leave, signed and expiring, for one step back of one source.
 //!
-//! A permit is a text of five lines and, right behind them, an armored signature over exactly those bytes:
+//! A permit is a text of five lines, or of more where it is for several commits to step back from, and, right behind
+//! them, an armored signature over exactly those bytes:
 //!
 //! ```text
 //! wickie permit 1
@@ -14,6 +15,9 @@
 //! It is signed by one of the source's own signers: `ssh-keygen -Y sign -n wickie-permit`, or `gpg --armor --detach-sign`.
 //! The namespace of its own keeps a signature over a commit from ever being one over a permit, and lets `allowed_signers`
 //! say who may give leave.
+//!
+//! `from` stands once for each commit that a node may be at: the nodes of a fleet that was cut off are not all at the
+//! same. `to` is where they go, or to what descends from there: a node that hears of it late finds the branch grown.
 
 use std::fmt;
 use std::str::FromStr;
@@ -28,9 +32,9 @@ use crate::{At, Purpose, Refusal, Signer, Signers};
 pub struct Permit {
     /// The source: `namespace/name`, or the repository's URL for all sources of it.
     pub source: String,
-    /// The commit that was accepted last.
-    pub from: Oid,
-    /// The commit that may be accepted next.
+    /// The commits one of which was accepted last; 1 to [`Permit::MOST_FROM`].
+    pub from: Vec<Oid>,
+    /// The commit that may be accepted next, itself or by a descendant.
     pub to: Oid,
     /// From then on it counts no more.
     pub expires: Timestamp,
@@ -53,7 +57,7 @@ pub enum PermitError {
     #[error("the permit is for {0}")]
     OtherSource(String),
     #[error("the permit is for the step from {from} to {to}")]
-    OtherStep { from: Oid, to: Oid },
+    OtherStep { from: String, to: Oid },
     #[error("the permit expired at {0}")]
     Expired(Timestamp),
     #[error("the permit {0}")]
@@ -67,8 +71,15 @@ impl fmt::Display for Permit {
     /// The bytes that are signed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { source, from, to, expires } = self;
-        writeln!(f, "wickie permit 1\nsource {source}\nfrom {from}\nto {to}\nexpires {expires}")
+        writeln!(f, "wickie permit 1\nsource {source}")?;
+        from.iter().try_for_each(|from| writeln!(f, "from {from}"))?;
+        writeln!(f, "to {to}\nexpires {expires}")
     }
+}
+
+impl Permit {
+    /// How many commits a permit can be for.
+    pub const MOST_FROM: usize = 256;
 }
 
 impl FromStr for SignedPermit {
@@ -81,24 +92,36 @@ impl FromStr for SignedPermit {
         }
         let begins = text.find("-----BEGIN ").ok_or(malformed("it is not signed"))?;
         let (payload, signature) = text.split_at(begins);
-        let mut lines = payload.lines();
+        let mut lines = payload.lines().peekable();
         if lines.next() != Some("wickie permit 1") {
             return Err(malformed("it does not begin with \"wickie permit 1\""));
         }
-        let mut value = |name: &'static str| {
-            let line = lines.next().and_then(|line| line.strip_prefix(name)?.strip_prefix(' '));
-            line.filter(|value| !value.is_empty()).ok_or(malformed("a line is missing or out of order"))
+        let value = |line: Option<&'_ str>, name: &'static str| {
+            let value = line.and_then(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            value.filter(|value| !value.is_empty()).map(str::to_owned)
         };
+        let missing = || malformed("a line is missing or out of order");
+        let source = value(lines.next(), "source").ok_or_else(missing)?;
+        let mut from = Vec::new();
+        while let Some(commit) = value(lines.peek().copied(), "from") {
+            from.push(commit.parse().map_err(|_| malformed("\"from\" is no commit"))?);
+            lines.next();
+        }
+        if !(1..=Permit::MOST_FROM).contains(&from.len()) {
+            return Err(malformed("it says from no commit, or from too many"));
+        }
+        let to = value(lines.next(), "to").ok_or_else(missing)?;
+        let expires = value(lines.next(), "expires").ok_or_else(missing)?;
         let permit = Permit {
-            source: value("source")?.to_owned(),
-            from: value("from")?.parse().map_err(|_| malformed("\"from\" is no commit"))?,
-            to: value("to")?.parse().map_err(|_| malformed("\"to\" is no commit"))?,
-            expires: value("expires")?.parse().map_err(|_| malformed("\"expires\" is no time"))?,
+            source,
+            from,
+            to: to.parse().map_err(|_| malformed("\"to\" is no commit"))?,
+            expires: expires.parse().map_err(|_| malformed("\"expires\" is no time"))?,
         };
         // What was signed is what is read, to the byte.
         match permit.to_string() == payload {
             true => Ok(Self { permit, payload: payload.to_owned(), signature: signature.to_owned() }),
-            false => Err(malformed("it holds more than its five lines")),
+            false => Err(malformed("it holds more than its lines")),
         }
     }
 }
@@ -109,26 +132,34 @@ impl SignedPermit {
         &self.permit
     }
 
-    /// Who gives leave for the step `from` one commit `to` another of a source, if the permit does. `names` are the
-    /// source's.
-    pub fn allows(
-        &self,
-        names: &[&str],
-        from: Oid,
-        to: Oid,
-        signers: &Signers,
-        now: Timestamp,
-    ) -> Result<Signer, PermitError> {
+    /// What is signed, to the byte.
+    pub fn payload(&self) -> &str {
+        &self.payload
+    }
+
+    /// Who gives leave for a source to step back from the commit `from`, if the permit does; the step goes to the
+    /// permit's `to`. `names` are the source's.
+    pub fn allows(&self, names: &[&str], from: Oid, signers: &Signers, now: Timestamp) -> Result<Signer, PermitError> {
         let permit = &self.permit;
         if !names.contains(&permit.source.as_str()) {
             return Err(PermitError::OtherSource(permit.source.clone()));
         }
-        if (permit.from, permit.to) != (from, to) {
-            return Err(PermitError::OtherStep { from: permit.from, to: permit.to });
+        if !permit.from.contains(&from) {
+            let (first, more) = (permit.from.first(), permit.from.len().saturating_sub(1));
+            let mut from = first.map(Oid::to_string).unwrap_or_default();
+            if more > 0 {
+                from.push_str(&format!(" (and {more} others)"));
+            }
+            return Err(PermitError::OtherStep { from, to: permit.to });
         }
         if now >= permit.expires {
             return Err(PermitError::Expired(permit.expires));
         }
+        self.signer(signers, now)
+    }
+
+    /// Who signed it, if it is one of these signers and the signature holds; what it is for is not looked at.
+    pub fn signer(&self, signers: &Signers, now: Timestamp) -> Result<Signer, PermitError> {
         let at = At { now, signed: now };
         signers
             .verify_for(Purpose::Permit, self.payload.as_bytes(), Some(self.signature.as_bytes()), at)
@@ -157,7 +188,7 @@ mod tests {
 
     fn permit() -> Permit {
         let oid = |byte| Oid::from_bytes([byte; 20]);
-        Permit { source: "flux-system/fleet".to_owned(), from: oid(1), to: oid(2), expires: at(1_000) }
+        Permit { source: "flux-system/fleet".to_owned(), from: vec![oid(1)], to: oid(2), expires: at(1_000) }
     }
 
     fn signed(text: &str, namespace: &str) -> String {
@@ -168,7 +199,7 @@ mod tests {
     fn judge(text: &str, now: i64) -> Result<Signer, PermitError> {
         let oid = |byte| Oid::from_bytes([byte; 20]);
         let names = ["flux-system/fleet", "https://git.example/fleet"];
-        text.parse::<SignedPermit>()?.allows(&names, oid(1), oid(2), &signers(), at(now))
+        text.parse::<SignedPermit>()?.allows(&names, oid(1), &signers(), at(now))
     }
 
     #[test]
@@ -186,7 +217,14 @@ mod tests {
             judge(&signed(&permit.to_string(), "wickie-permit"), 1)
         };
         assert!(matches!(with(|permit| permit.source = "other/fleet".to_owned()), Err(PermitError::OtherSource(_))));
-        assert!(matches!(with(|permit| permit.to = permit.from), Err(PermitError::OtherStep { .. })));
+        let elsewhere = |permit: &mut Permit| permit.from = vec![Oid::from_bytes([9; 20])];
+        assert!(matches!(with(elsewhere), Err(PermitError::OtherStep { .. })));
+        // A fleet is not all at the same commit.
+        assert!(with(|permit| permit.from.insert(0, Oid::from_bytes([9; 20]))).is_ok());
+        let nowhere = with(|permit| permit.from.clear());
+        assert!(matches!(nowhere, Err(PermitError::Malformed(_))), "{nowhere:?}");
+        let many = with(|permit| permit.from = vec![Oid::from_bytes([1; 20]); Permit::MOST_FROM + 1]);
+        assert!(matches!(many, Err(PermitError::Malformed(_))), "{many:?}");
         assert!(with(|permit| permit.source = "https://git.example/fleet".to_owned()).is_ok());
         let for_git = judge(&signed(&permit().to_string(), "git"), 1);
         assert!(matches!(for_git, Err(PermitError::Refused(Refusal::WrongNamespace { .. }))), "{for_git:?}");

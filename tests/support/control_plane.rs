@@ -75,6 +75,11 @@ struct Ports {
 
 static SHARED: OnceCell<Result<ControlPlane, String>> = OnceCell::const_new();
 
+/// The namespace that an agent lives in whose objects go into `namespace`: what it keeps for itself is in nobody's way.
+pub(crate) fn home(namespace: &str) -> String {
+    format!("{namespace}-wickie")
+}
+
 impl ControlPlane {
     /// The one that the tests of a test binary share. Each test takes namespaces of its own from [`ControlPlane::namespace`].
     ///
@@ -195,9 +200,10 @@ impl ControlPlane {
     pub async fn namespace(&self, name: &str) -> Result<String> {
         let name = format!("{name}-{:06x}", fastrand::u32(..0x0100_0000));
         let namespaces: Api<Namespace> = Api::all(self.client().await);
-        let wish =
-            Namespace { metadata: ObjectMeta { name: Some(name.clone()), ..Default::default() }, ..Default::default() };
-        namespaces.create(&PostParams::default(), &wish).await?;
+        for name in [name.clone(), home(&name)] {
+            let metadata = ObjectMeta { name: Some(name), ..Default::default() };
+            namespaces.create(&PostParams::default(), &Namespace { metadata, ..Default::default() }).await?;
+        }
         Ok(name)
     }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use crate::control_plane::home;
 use crate::{Agent, AgentOptions, GitServer, Repo, Scratch, Signer, SshKey};
 
 /// A signed repository behind a Git server, and the configuration folder of a node that follows it.
@@ -19,6 +20,8 @@ pub struct Fleet {
     pub key: SshKey,
     /// The namespace of the test's objects.
     pub namespace: String,
+    /// The namespace that the agent lives in.
+    pub home: String,
     kubeconfig: PathBuf,
     binary: PathBuf,
 }
@@ -34,7 +37,8 @@ impl Fleet {
         let repo = Repo::create(scratch.path(), "fleet")?;
         let git = GitServer::start(scratch.path())?;
         let key = SshKey::named("ada");
-        Ok(Self { scratch, repo, git, key, namespace, kubeconfig, binary: binary.into() })
+        let home = home(&namespace);
+        Ok(Self { scratch, repo, git, key, namespace, home, kubeconfig, binary: binary.into() })
     }
 
     /// The signer that the node believes.
@@ -139,6 +143,7 @@ spec:
             config: Some(self.config()),
             data_dir: self.data_dir(),
             kubeconfig: Some(self.kubeconfig.clone()),
+            env: vec![("POD_NAMESPACE".to_owned(), self.home.clone())],
             ..AgentOptions::default()
         }
     }

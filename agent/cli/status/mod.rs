@@ -168,6 +168,9 @@ impl Page<'_> {
         let contact: Vec<_> = contact.into_iter().chain(poll).collect();
         self.paragraph(Some(Tone::Dim), &contact.join(", "));
         self.paragraph(Some(Tone::Dim), &link(&source.live.traffic).unwrap_or_default());
+        for warning in &source.warnings {
+            self.paragraph(Some(Tone::Warn), warning);
+        }
         if let Some(held) = &source.live.held {
             let until = held.until.map(|at| format!(" ({})", text::until(at, self.look.now)));
             self.paragraph(Some(Tone::Warn), &format!("{}{}", held.message, until.unwrap_or_default()));

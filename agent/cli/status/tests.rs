@@ -76,7 +76,8 @@ async fn accept(store: &Store, revision: &str, signer: Option<&str>) {
     let (signer, accepted_at) = (signer.map(str::to_owned), ago(11_600));
     let snapshot = NewSnapshot { revision, tag: None, signer, bytes: 1_000, accepted_at, extent: Default::default() };
     let floor = Floor { track: "main".to_owned(), commit, tag: None, version: None };
-    store.accept_snapshot(&name("fleet"), snapshot, floor, Evidence::default(), 5).await.unwrap();
+    let (evidence, moved) = (Evidence::default(), Default::default());
+    store.accept_snapshot(&name("fleet"), snapshot, floor, evidence, moved, 5).await.unwrap();
 }
 
 /// A night in which several things went wrong.

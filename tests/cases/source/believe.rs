@@ -204,7 +204,7 @@ async fn pgp_keys_good_expired_and_revoked() {
     let (world, mut source, _) = accepted("believe-pgp").await;
     let home = world.scratch.path();
     let good = PgpKey::generate(&home.join("g1"), "Bo <bo@example.org>", "0").unwrap();
-    let brief = PgpKey::generate(&home.join("g2"), "Cy <cy@example.org>", "seconds=3").unwrap();
+    let brief = PgpKey::generate(&home.join("g2"), "Cy <cy@example.org>", "seconds=600").unwrap();
     let keys = [world.ada.public(), good.public().unwrap(), brief.public().unwrap()];
     source.verify = Some(signed_by(VerifyMode::Head, &keys));
 
@@ -216,17 +216,19 @@ async fn pgp_keys_good_expired_and_revoked() {
 
     world.repo.write("a.yaml", "a: 3\n").unwrap();
     let commit = world.repo.commit("by cy", &brief.signer()).unwrap();
-    let later = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(60);
-    let error = world.git.poll(&source, later).await.outcome.unwrap_err();
-    assert!(error.to_string().contains(&commit) && error.to_string().contains("validity ended"), "{error}");
-    // Taken over while the key was good, it stays what is enforced.
     world.accept(&source).await;
+    let late = world.repo.commit("by cy, too late", &brief.signer()).unwrap();
+    let later = jiff::Timestamp::now() + jiff::SignedDuration::from_mins(20);
+    let error = world.git.poll(&source, later).await.outcome.unwrap_err();
+    assert!(error.to_string().contains(&late) && error.to_string().contains("validity ended"), "{error}");
+    // Nor is it once the clock is set back. Taken over while the key was good, the other stays what is enforced.
+    assert!(world.refuse(&source).await.to_string().contains("validity ended"));
     assert_eq!(world.git.load(&source).await.unwrap().unwrap().commit().to_string(), commit);
 
     good.revoke().unwrap();
     source.verify = Some(signed_by(VerifyMode::Head, &[good.public().unwrap(), brief.public().unwrap()]));
     // What the key signed before it was revoked is no longer believed either.
-    world.repo.git(&["branch", "bo", "main~1"]).unwrap();
+    world.repo.git(&["branch", "bo", "main~2"]).unwrap();
     source.reference = branch("bo");
     let error = world.refuse(&source).await;
     assert!(error.to_string().contains("revoked"), "{error}");
@@ -242,17 +244,14 @@ async fn one_permit_brings_back_a_rewritten_branch() {
     refused(&world, &source, SourceErrorClass::WentBack, &["sign a permit"]).await;
 
     let permit = |key: &SshKey, to: &str, expires: &str| {
-        let text = format!("wickie permit 1\nsource flux-system/fleet\nfrom {second}\nto {to}\nexpires {expires}\n");
-        let signature = key.sign_for("wickie-permit", text.as_bytes()).unwrap();
-        let blob = world.repo.object("blob", format!("{text}{signature}").as_bytes()).unwrap();
-        world.repo.set_ref("refs/wickie/permits/1", &blob).unwrap();
+        world.publish_permit(&world.permit(key, &[&second], to, expires));
     };
     permit(&SshKey::named("eve"), &third, "2099-01-01T00:00:00Z");
     refused(&world, &source, SourceErrorClass::WentBack, &["the permit is signed by the key", "not among"]).await;
     permit(&world.ada, &third, "2020-01-01T00:00:00Z");
     refused(&world, &source, SourceErrorClass::WentBack, &["the permit expired at 2020"]).await;
-    permit(&world.ada, &first, "2099-01-01T00:00:00Z");
-    refused(&world, &source, SourceErrorClass::WentBack, &["the permit is for the step from"]).await;
+    permit(&world.ada, &second, "2099-01-01T00:00:00Z");
+    refused(&world, &source, SourceErrorClass::WentBack, &["does not descend from that"]).await;
     permit(&world.ada, &third, "2099-01-01T00:00:00Z");
     assert_eq!(world.accept(&source).await.commit().to_string(), third);
     // It was for this step alone.

@@ -28,8 +28,8 @@ impl World {
         let scratch = Scratch::new(name);
         let repo = Repo::create(scratch.path(), "fleet").expect("git makes a repository");
         let server = GitServer::start_with(scratch.path(), options).expect("the server starts");
-        let store = open(&scratch);
-        Self { git: Git::new(store.clone()), ada: SshKey::named("ada"), scratch, repo, server, store }
+        let (store, git) = open(&scratch);
+        Self { git, ada: SshKey::named("ada"), scratch, repo, server, store }
     }
 
     /// A commit with these files, by Ada.
@@ -54,7 +54,9 @@ impl World {
             local_roots: None,
             verify: Some(signed_by(VerifyMode::Head, &[self.ada.public()])),
             policy: None,
-            permits: Vec::new(),
+            permits: vec![self.scratch.join("permits")],
+            given: None,
+            max_age: None,
             ignore: None,
             paths: None,
             sparse: Vec::new(),
@@ -87,26 +89,69 @@ impl World {
     pub(crate) fn restarted(self) -> Self {
         drop(self.git);
         drop(self.store);
-        let store = open(&self.scratch);
-        Self { git: Git::new(store.clone()), store, ..self }
+        let (store, git) = open(&self.scratch);
+        Self { git, store, ..self }
     }
 }
 
 impl World {
-    /// An agent with nothing in its store.
+    /// An agent with nothing in its data directory.
     pub(crate) fn emptied(self) -> Self {
+        self.changed(|dir| drop(std::fs::remove_dir_all(dir.path())))
+    }
+
+    /// The agent, started again after somebody did something to its data directory.
+    pub(crate) fn changed(self, change: impl FnOnce(&DataDir)) -> Self {
         drop(self.git);
         drop(self.store);
-        let _ = std::fs::remove_dir_all(self.scratch.path().join("data"));
-        let store = open(&self.scratch);
-        Self { git: Git::new(store.clone()), store, ..self }
+        let dir = data_dir(&self.scratch);
+        // The log goes with the last connection, and that with the store's thread.
+        let log = dir.path().join("wickie.db-wal");
+        for _ in 0..1_000 {
+            if !log.exists() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        change(&dir);
+        let (store, git) = open(&self.scratch);
+        Self { git, store, ..self }
+    }
+
+    pub(crate) fn data_dir(&self) -> DataDir {
+        data_dir(&self.scratch)
+    }
+
+    /// A permit for `flux-system/fleet`, signed by `key`.
+    pub(crate) fn permit(&self, key: &SshKey, from: &[&str], to: &str, expires: &str) -> String {
+        let from: String = from.iter().map(|from| format!("from {from}\n")).collect();
+        let text = format!("wickie permit 1\nsource flux-system/fleet\n{from}to {to}\nexpires {expires}\n");
+        let signature = key.sign_for("wickie-permit", text.as_bytes()).expect("ssh-keygen signs, or its like");
+        format!("{text}{signature}")
+    }
+
+    /// Puts a permit into the repository.
+    pub(crate) fn publish_permit(&self, permit: &str) {
+        let blob = self.repo.object("blob", permit.as_bytes()).expect("git takes it");
+        self.repo.set_ref("refs/wickie/permits/1", &blob).expect("git takes it");
     }
 }
 
-fn open(scratch: &Scratch) -> Store {
-    let dir = DataDir::new(scratch.path().join("data"));
+fn data_dir(scratch: &Scratch) -> DataDir {
+    DataDir::new(scratch.path().join("data"))
+}
+
+fn open(scratch: &Scratch) -> (Store, Git) {
+    let dir = data_dir(scratch);
     dir.create().expect("the data directory is made");
-    Store::open(&dir, Timestamp::now()).expect("the store opens").0
+    let store = Store::open(&dir, Timestamp::now()).expect("the store opens").0;
+    let git = Git::new(store.clone()).with_file(dir.floors());
+    // Every test here has a runtime already, of one thread: this one is only to wait in.
+    let git = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(git).0
+    });
+    (store, git.join().expect("the copies are read"))
 }
 
 pub(crate) fn branch(name: &str) -> Reference {

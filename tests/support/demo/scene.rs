@@ -118,7 +118,9 @@ impl<'a> Scene<'a> {
     /// Makes the repository with its first commit and the node's configuration, starts Git server, receiver and agent.
     pub(crate) fn open(cluster: &'a Cluster, namespace: &str, binary: &Path) -> Result<Self> {
         let binary = binary.to_str().context("the path of the agent is UTF-8")?;
-        let fleet = Fleet::new("demo", binary, cluster.kubeconfig.clone(), namespace.to_owned())?;
+        let mut fleet = Fleet::new("demo", binary, cluster.kubeconfig.clone(), namespace.to_owned())?;
+        // What it keeps for itself goes with the rest.
+        fleet.home = namespace.to_owned();
         let receiver = Receiver::start()?;
         for (name, value) in MAPS {
             fleet.write_map(&format!("apps/{name}.yaml"), name, value)?;
