@@ -17,8 +17,8 @@ use wickie_model::ResourceName;
 use super::protocol::Ref;
 use crate::config::git::{GitSource, Party};
 
-/// How old a listing may be to serve one who was due anyway.
-const FRESH: Duration = Duration::from_millis(500);
+/// How old a listing may be to serve one who was due anyway: those who are due together do not begin in one instant.
+const FRESH: Duration = Duration::from_millis(50);
 
 /// A longer listing is not kept: it would be for a range of tags, and long.
 const MOST_REFS: usize = 1_000;
@@ -49,6 +49,8 @@ struct Heard {
 }
 
 struct Listing {
+    /// Whom it was made for: one who asks again wants news.
+    by: ResourceName,
     prefixes: Vec<String>,
     refs: Vec<Ref>,
     at: Instant,
@@ -86,7 +88,8 @@ impl Lines {
 impl Turn {
     /// What was listed under these prefixes for another source, if that still serves.
     pub(crate) fn listed(&self, prefixes: &[String]) -> Option<Vec<Ref>> {
-        let listing = self.heard.listing.as_ref().filter(|listing| listing.at >= self.since)?;
+        let listing =
+            self.heard.listing.as_ref().filter(|listing| listing.at >= self.since && listing.by != self.name)?;
         let covered = prefixes.iter().all(|prefix| listing.prefixes.iter().any(|listed| prefix.starts_with(listed)));
         covered.then(|| listing.refs.clone())
     }
@@ -110,7 +113,7 @@ impl Turn {
     pub(crate) fn hear(&mut self, prefixes: Vec<String>, refs: &[Ref], at: Instant) {
         let alone = self.wanted().len() <= 1;
         let kept = !alone && refs.len() <= MOST_REFS;
-        self.heard.listing = kept.then(|| Listing { prefixes, refs: refs.to_vec(), at });
+        self.heard.listing = kept.then(|| Listing { by: self.name.clone(), prefixes, refs: refs.to_vec(), at });
     }
 
     /// What is known of the server: `own`, or what another source has learnt.

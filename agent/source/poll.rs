@@ -414,18 +414,17 @@ pub(super) async fn offered(source: &GitSource, session: &mut Session, turn: &mu
     }
     let (own, now) = (reference::prefixes(&source.reference), Instant::now());
     let prefixes = turn.prefixes(&own, now);
-    let refs = match turn.listed(&own) {
-        Some(listed) => listed,
-        None => {
-            let refs = session.ls_refs(&prefixes).await.map_err(|error| SourceError::Exchange {
-                operation: "list references",
-                host: source.url.host().to_owned(),
-                source: error,
-            })?;
-            turn.hear(prefixes, &refs, now);
-            refs
-        }
-    };
+    // What is not in a listing that was made for somebody else may have come since.
+    let offered = turn.listed(&own).and_then(|listed| Offer::choose(&source.reference, listed));
+    if let Some(offer) = offered {
+        return Ok(offer);
+    }
+    let refs = session.ls_refs(&prefixes).await.map_err(|error| SourceError::Exchange {
+        operation: "list references",
+        host: source.url.host().to_owned(),
+        source: error,
+    })?;
+    turn.hear(prefixes, &refs, now);
     Offer::choose(&source.reference, refs).ok_or_else(|| SourceError::NoSuchRef {
         host: source.url.host().to_owned(),
         reference: source.reference.to_string(),

@@ -34,8 +34,11 @@ async fn a_start_tells_no_failure_that_is_none_and_every_event_is_reported() {
         let events = events(&agent)?;
         let field = |name: &str| events.iter().filter_map(|event| Some(event[name].as_str()?.to_owned())).collect();
         let (ids, reasons): (Vec<_>, Vec<_>) = (field("id"), field("reason"));
-        let reported: Vec<_> =
+        let mut reported: Vec<_> =
             receiver.deliveries().iter().filter_map(|one| Some(one.header("wickie-event-id")?.to_owned())).collect();
+        // Killed between the answer and its note, the agent sends a report again: it is told by its id.
+        let mut told = std::collections::HashSet::new();
+        reported.retain(|id| told.insert(id.clone()));
         ensure!(ids == reported, "{reasons:?} happened; reported were {} of {}", reported.len(), ids.len());
         anyhow::Ok((ids, reasons))
     })

@@ -15,9 +15,10 @@ use crate::node::*;
 /// The ConfigMap that holds the floors' copy.
 const FLOORS: &str = "wickie-floors";
 
-/// Stops an agent so that its store is closed.
+/// Stops an agent so that its store is closed. One that was told so before it listens for it has not opened it yet.
 async fn stop(agent: &mut Agent) {
-    assert_eq!(agent.stop().await.unwrap(), 0, "{}", tail(&agent.log()));
+    let code = agent.stop().await.unwrap();
+    assert!(matches!(code, 0 | 143), "{code}\n{}", tail(&agent.log()));
 }
 
 async fn copy_store(data: &Path, to: &Path) {

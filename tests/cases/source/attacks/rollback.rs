@@ -355,7 +355,7 @@ impl Drop for Small {
 #[tokio::test]
 async fn a_full_disk_loses_nothing_that_was_accepted() {
     let mut small = None;
-    let world = World::new("rollback-full").changed(|dir| small = Small::mount(dir.path(), "size=3m"));
+    let world = World::new("rollback-full").changed(|dir| small = Small::mount(dir.path(), "size=8m"));
     let Some(small) = small else { return wickie_testbench::need::skip("a small file system cannot be mounted here") };
     let source = world.source();
     world.commit(&[("a.yaml", "a: 1\n")]);
