@@ -13,7 +13,7 @@ use super::{KeptFloor, OwnFloor, Store, StoreError};
 pub struct SourceRow {
     /// What was accepted last.
     pub floor: Option<Floor>,
-    /// Commits that it moved on from on the same track; the newest [`PASSED`](super::snapshots::PASSED) of them.
+    /// Commits that it moved on from on the same track; the newest thousand of them.
     pub passed: Vec<Oid>,
     /// What the server was found to be able to do; the Git client's own notes.
     pub server: Option<String>,
