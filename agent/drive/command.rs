@@ -1,5 +1,7 @@
 //! Orders from the control socket.
 
+use std::path::PathBuf;
+
 use tokio::sync::oneshot;
 use wickie_model::{Ending, Resource, ResourceKind, ResourceName, Severity, condition_type, reason};
 use wickie_plan::cycle::{Cause, Hold, Stage, State};
@@ -31,7 +33,7 @@ impl Drive {
             Command::Rollback { resource, to, permit, wait, reply } => {
                 self.order_rollback(rollback::Order { resource, to, permit, wait, reply });
             }
-            Command::Diff { name, reply } => self.order_diff(&name, reply),
+            Command::Diff { name, path, reply } => self.order_diff(&name, path, reply),
             Command::Hook { receiver, reply } => {
                 let asked = self.hooked(&receiver);
                 let _ = reply.send(asked);
@@ -249,12 +251,12 @@ impl Drive {
         inputs.into_iter().chain(sources.map(|(name, _)| format!("GitRepository {name} is being loaded"))).collect()
     }
 
-    fn order_diff(&mut self, name: &ResourceName, reply: oneshot::Sender<Asked<String>>) {
+    fn order_diff(&mut self, name: &ResourceName, path: Option<PathBuf>, reply: oneshot::Sender<Asked<String>>) {
         let resource = Resource::new(ResourceKind::Kustomization, name.clone());
         if let Err(refused) = self.known(&resource) {
             return drop(reply.send(Err(refused)));
         }
-        match self.diff(name) {
+        match self.diff(name, path) {
             Some(work) => drop(tokio::task::spawn_local(async move {
                 let _ = reply.send(work.await);
             })),

@@ -3,7 +3,9 @@
 //! The server is asked what it would make of each manifest (a dry run), so that defaults and other owners' fields do
 //! not show. Values of Secrets are masked.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use serde_json::Value;
@@ -17,42 +19,66 @@ use crate::chain::chain;
 use crate::cluster::{ApiError, Class};
 use crate::config::Kustomization;
 use crate::config::git::GitSource;
-use crate::render::Inputs;
+use crate::render::{self, Broken};
 use crate::serve::{Asked, Refused};
 
 impl Drive {
     /// The work of a diff; nothing where there is no snapshot to compare with.
-    pub(super) fn diff(&self, name: &ResourceName) -> Option<impl Future<Output = Asked<String>> + use<>> {
+    ///
+    /// With a path, what stands in that folder of the agent's disk is built instead of what is in Git, with the same spec
+    /// and values. Whoever may ask may read it: the control socket is open to the agent's own user alone.
+    pub(super) fn diff(
+        &self,
+        name: &ResourceName,
+        path: Option<PathBuf>,
+    ) -> Option<impl Future<Output = Asked<String>> + use<>> {
         let state = self.kustomizations.get(name)?;
         let spec = state.spec()?;
-        let git = self.git_source(&spec.source)?;
         let inputs = self.inputs_of(name, &spec);
-        let key = self.build_key(name)?;
+        let from = match path {
+            Some(path) => From::Folder(path),
+            None => From::Git(Box::new(self.git_source(&spec.source)?), Box::new(self.build_key(name)?)),
+        };
         let inventory = state.inventory.clone();
         let shared = self.shared.clone();
         Some(async move {
-            let inputs = inputs.map_err(|trouble| Refused::Not { message: trouble.to_string() })?;
-            diff(&shared, &spec, &inputs, &git, &key, &inventory).await
+            let refused = |message: String| Refused::Not { message };
+            let inputs = inputs.map_err(|trouble| refused(trouble.to_string()))?;
+            let (manifests, broken) = match from {
+                From::Git(git, key) => {
+                    let built = run::build(&shared, &spec, &inputs, &git, &key).await;
+                    let (wanted, manifests) = built.map_err(|error| refused(chain(&error)))?;
+                    (manifests, wanted.broken.clone())
+                }
+                From::Folder(path) => {
+                    let built = render::build_folder(&spec, &inputs, &path).map_err(|error| refused(chain(&error)))?;
+                    (Rc::new(built.manifests), built.broken)
+                }
+            };
+            diff(&shared, &spec, &manifests, &broken, &inventory).await
         })
     }
+}
+
+/// What is compared with the cluster.
+enum From {
+    Git(Box<GitSource>, Box<BuildKey>),
+    Folder(PathBuf),
 }
 
 async fn diff(
     shared: &Shared,
     spec: &Rc<Kustomization>,
-    inputs: &Inputs,
-    source: &GitSource,
-    key: &BuildKey,
+    manifests: &BTreeMap<ObjectId, Manifest>,
+    broken: &[Broken],
     inventory: &Inventory,
 ) -> Asked<String> {
     let refused = |message: String| Refused::Not { message };
-    let (wanted, manifests) =
-        run::build(shared, spec, inputs, source, key).await.map_err(|error| refused(chain(&error)))?;
     let mut text = String::new();
-    for broken in &wanted.broken {
+    for broken in broken {
         let _ = writeln!(text, "# not compared: {broken}");
     }
-    for (id, manifest) in manifests.iter() {
+    for (id, manifest) in manifests {
         match compare(shared, id, manifest).await {
             Ok(Some(difference)) => text.push_str(&difference),
             Ok(None) => {}
@@ -61,7 +87,7 @@ async fn diff(
             Err(error) => drop(writeln!(text, "# {error}")),
         }
     }
-    for id in inventory.keys().filter(|id| !manifests.contains_key(*id) && wanted.broken.is_empty()) {
+    for id in inventory.keys().filter(|id| !manifests.contains_key(*id) && broken.is_empty()) {
         let verb = if spec.prune { "would be deleted" } else { "would be left, and no longer looked after" };
         let _ = writeln!(text, "- {id} {verb}: it left Git");
     }

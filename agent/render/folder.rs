@@ -12,6 +12,9 @@ use std::sync::Arc;
 
 use wickie_kustomize::{Found, Tree, Unreadable};
 
+use super::{Built, Files, Inputs, RenderError};
+use crate::config::Kustomization;
+
 /// No manifest is larger: etcd takes objects of 1.5 MiB, and a file may hold a few hundred.
 const LARGEST_FILE: u64 = 32 << 20;
 
@@ -98,6 +101,47 @@ impl Folder {
         }
         Ok(())
     }
+}
+
+/// Why a folder was not built.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// It is not there, or cannot be read.
+    #[error("{} cannot be built", .folder.display())]
+    Open {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// A file in it cannot be read.
+    #[error(transparent)]
+    Read(#[from] Unreadable),
+    /// The build came to no end.
+    #[error(transparent)]
+    Render(#[from] RenderError),
+}
+
+/// Builds what stands in a folder on disk in place of a Kustomization's path. What it builds upon may stand anywhere in the
+/// same working tree of Git, or else in the folder itself.
+pub fn build_folder(spec: &Kustomization, inputs: &Inputs, folder: &Path) -> Result<Built, FolderError> {
+    let fault = |cause| FolderError::Open { folder: folder.to_owned(), cause };
+    let real = folder.canonicalize().map_err(fault)?;
+    let top = real.ancestors().find(|above| above.join(GIT).exists()).unwrap_or(&real);
+    let tree = Folder::at(top).map_err(fault)?;
+    let root = tree.within(&real)?;
+    let files = tree.below(&root)?;
+    if super::takes_kustomize(spec, files.iter().map(String::as_str)) {
+        return Ok(super::build_kustomize(spec, inputs, &tree, &root)?);
+    }
+    let mut plain = Files::new();
+    for file in files.into_iter().filter(|file| super::is_yaml(file)) {
+        if let Some(Found::File(real)) = tree.find(&file)? {
+            plain.insert(file, tree.read(&real)?.to_vec().into());
+        }
+    }
+    Ok(super::build_plain(spec, inputs, &plain)?)
 }
 
 impl Tree for Folder {

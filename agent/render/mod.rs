@@ -27,7 +27,7 @@ use crate::config::Kustomization;
 
 use decrypt::Decrypting;
 pub use finish::{OWNER_NAME, OWNER_NAMESPACE};
-pub use folder::Folder;
+pub use folder::{Folder, FolderError, build_folder};
 pub use inputs::{Found, InputError, Inputs, Values};
 pub use seal::Seal;
 

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use wickie_model::{Event, Resource, ResourceName};
 
-use super::control::{EventsQuery, HistoryQuery, Order, RollbackOrder, path};
+use super::control::{DiffQuery, EventsQuery, HistoryQuery, Order, RollbackOrder, path};
 use super::view::{self, History, Status};
 use super::{Asked, Outcome};
 use crate::store::{DataDir, EventFilter, Store, StoreError};
@@ -162,9 +162,10 @@ impl Agent {
         self.post(path::ROLLBACK, &order).await
     }
 
-    /// What a run would change now.
-    pub async fn diff(&self, name: ResourceName) -> Result<Asked<String>, AgentError> {
-        self.get(path::DIFF, &name).await
+    /// What a run would change now; of a folder on the agent's disk instead of Git, where one is given.
+    pub async fn diff(&self, name: ResourceName, path: Option<PathBuf>) -> Result<Asked<String>, AgentError> {
+        let query = DiffQuery { namespace: name.namespace, name: name.name, path };
+        self.get(path::DIFF, &query).await
     }
 
     /// Its version.

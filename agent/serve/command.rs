@@ -1,5 +1,7 @@
 //! What a person can ask of the running agent. The control socket puts the question to the loop and waits for its answer.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use wickie_model::{Resource, ResourceName, Severity};
@@ -53,6 +55,8 @@ pub enum Command {
     Diff {
         /// The Kustomization.
         name: ResourceName,
+        /// A folder on the agent's disk to build instead of the one in Git.
+        path: Option<PathBuf>,
         /// The way back.
         reply: oneshot::Sender<Asked<String>>,
     },

@@ -243,8 +243,19 @@ async fn rollback(
     Ok(Json(shared.ask(|reply| Command::Rollback { resource, to, permit, wait, reply }).await?))
 }
 
-async fn diff(State(shared): State<Arc<Shared>>, Query(name): Query<ResourceName>) -> Answered<Asked<String>> {
-    Ok(Json(shared.ask(|reply| Command::Diff { name, reply }).await?))
+/// The question of a diff.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct DiffQuery {
+    pub(super) namespace: String,
+    pub(super) name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) path: Option<PathBuf>,
+}
+
+async fn diff(State(shared): State<Arc<Shared>>, Query(query): Query<DiffQuery>) -> Answered<Asked<String>> {
+    let DiffQuery { namespace, name, path } = query;
+    let name = ResourceName::new(namespace, name);
+    Ok(Json(shared.ask(|reply| Command::Diff { name, path, reply }).await?))
 }
 
 #[cfg(test)]
@@ -279,7 +290,10 @@ mod tests {
                     | Command::Suspend { resource, reply }
                     | Command::Resume { resource, reply, .. }
                     | Command::Rollback { resource, reply, .. } => drop(reply.send(answer(resource))),
-                    Command::Diff { name, reply } => drop(reply.send(Ok(format!("diff of {name}")))),
+                    Command::Diff { name, path, reply } => {
+                        let from = path.map(|path| format!(" from {}", path.display())).unwrap_or_default();
+                        drop(reply.send(Ok(format!("diff of {name}{from}"))));
+                    }
                     Command::Live { reply } => drop(reply.send(Live::default())),
                     Command::Hook { reply, .. } => drop(reply.send(Ok(()))),
                 }
@@ -312,7 +326,10 @@ mod tests {
         let agent = Agent::connect(&dir).await.unwrap();
         assert_eq!(agent.reconcile(shop(), true, true).await.unwrap(), Ok(outcome()));
         assert_eq!(agent.suspend(shop()).await.unwrap(), Ok(outcome()));
-        assert_eq!(agent.diff(ResourceName::new("a b", "c&d")).await.unwrap(), Ok("diff of a b/c&d".to_owned()));
+        let name = ResourceName::new("a b", "c&d");
+        assert_eq!(agent.diff(name.clone(), None).await.unwrap(), Ok("diff of a b/c&d".to_owned()));
+        let from = agent.diff(name, Some("/x y/é&z".into())).await.unwrap();
+        assert_eq!(from, Ok("diff of a b/c&d from /x y/é&z".to_owned()));
         let till = Resource::new(ResourceKind::Kustomization, ResourceName::new("flux-system", "till"));
         let refused = agent.resume(till, false).await.unwrap().unwrap_err().to_string();
         assert_eq!(refused, "the agent has no Kustomization/flux-system/till; it has flux-system/shop");

@@ -98,6 +98,22 @@ async fn a_change_of_anything_that_a_build_reads_builds_and_nothing_else_does() 
     value_becomes(&mut agent, &maps, "p-own", Some("A B C")).await;
     built(&agent, "another field of the spec");
 
+    // What is not committed yet is compared with the cluster, and builds upon the rest of the working tree.
+    let folder = fleet.repo.work().join("apps");
+    std::fs::create_dir(fleet.repo.work().join(".git")).unwrap();
+    let diff = || agent.cli(&["diff", "apps", "--exit-code", "--path", folder.to_str().unwrap()]);
+    eventually("the working tree is what the cluster has", LONG, || async {
+        let answered = diff()?;
+        anyhow::ensure!(answered.code == 0, "{answered:?}");
+        anyhow::Ok(())
+    })
+    .await;
+    write("new.yaml", &config_map(&fleet.namespace, "new", "a draft"));
+    let answered = diff().unwrap();
+    assert_eq!(answered.code, 3, "{answered:?}");
+    assert!(answered.stdout.contains("+  value: a draft") && answered.stdout.contains("p-new"), "{answered:?}");
+    assert_eq!(answered.stdout.matches("\n+++").count() + answered.stdout.matches("\n@@").count(), 2, "{answered:?}");
+
     // Nothing that was built is kept on the disk: another version of the agent builds for itself.
     agent.kill9();
     let before = builds(&agent);

@@ -4,8 +4,17 @@ use anyhow::Result;
 use wickie_testbench::parts;
 
 fn main() -> Result<()> {
-    for part in [parts::ETCD, parts::API_SERVER, parts::CONTROLLER_MANAGER, parts::SCHEDULER, parts::KWOK, parts::GITEA]
-    {
+    for part in [
+        parts::ETCD,
+        parts::API_SERVER,
+        parts::CONTROLLER_MANAGER,
+        parts::SCHEDULER,
+        parts::KWOK,
+        parts::GITEA,
+        parts::KUSTOMIZE,
+        parts::SOPS,
+        parts::AGE_KEYGEN,
+    ] {
         println!("{}", parts::find(&part)?.display());
     }
     Ok(())
