@@ -27,6 +27,8 @@ pub mod report;
 
 pub mod serve;
 
+pub mod install;
+
 pub mod cli;
 
 pub mod drive;

@@ -2,6 +2,7 @@
 //!
 //! Guarantees: a step's failure stops no other step; each outcome is either confirmed by the API server or a failure.
 
+mod let_go;
 mod outcome;
 mod step;
 
@@ -15,6 +16,7 @@ use wickie_plan::{Step, Wave, health};
 
 use crate::cluster::{ApiError, Class, Cluster};
 
+pub use let_go::{Heir, LetGo, let_go};
 pub use outcome::{Done, Failure, Outcome};
 
 /// How many requests are under way at once.

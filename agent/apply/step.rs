@@ -6,7 +6,7 @@ use serde_json::Value;
 use wickie_model::{Gvk, Manifest};
 use wickie_plan::cycle::backoff;
 use wickie_plan::drift::{self, Manager};
-use wickie_plan::{Action, Step, ownership};
+use wickie_plan::{Action, Step, ignore, ownership};
 
 use super::outcome::{Done, Failure, Outcome};
 use crate::cluster::{ApiError, Class, Cluster, FieldConflict, Kind, MANAGER, Sent};
@@ -66,25 +66,36 @@ impl Wire<'_> {
     async fn apply(&self, step: &Step, manifest: &Manifest) -> Result<Done, ApiError> {
         let kind = self.kind(step).await?;
         let mut taken = Vec::new();
-        let mut sent = self.send(&kind, step, manifest, &mut taken).await;
+        let settled = self.settled(&kind, step, manifest).await?;
+        let body = settled.as_ref().unwrap_or(manifest.body());
+        let mut sent = self.send(&kind, step, body, &mut taken).await;
         if let Err(error) = &sent
             && error.class == Class::Immutable
             && step.recreate
         {
             self.remove(&kind, step).await?;
-            sent = self.send(&kind, step, manifest, &mut taken).await;
+            sent = self.send(&kind, step, manifest.body(), &mut taken).await;
         }
         let mut sent = sent?;
         if step.take_over && !sent.created && self.take_over(&kind, step, &sent.object).await? {
-            sent = self.send(&kind, step, manifest, &mut taken).await?;
+            sent = self.send(&kind, step, body, &mut taken).await?;
         }
         Ok(Done::Applied {
             created: sent.created,
-            manifest: manifest.digest(),
-            fingerprint: drift::fingerprint(&sent.object, Manager(MANAGER)),
+            manifest: ignore::digest(manifest.digest(), &step.ignored),
+            fingerprint: drift::fingerprint(&sent.object, Manager(MANAGER), &step.ignored),
             resource_version: resource_version(&sent.object),
             taken,
         })
+    }
+
+    /// The manifest with the fields that others may change as they are now; nothing where there are none, or no object.
+    async fn settled(&self, kind: &Kind, step: &Step, manifest: &Manifest) -> Result<Option<Value>, ApiError> {
+        if step.ignored.is_empty() {
+            return Ok(None);
+        }
+        let live = self.patiently(|| self.cluster.get(kind, &step.id)).await?;
+        Ok(live.map(|live| ignore::settled(manifest.body(), &live, &step.ignored, Manager(MANAGER))))
     }
 
     /// Sends without force first, so that a field that somebody else owns is seen, and then takes it: what stands in
@@ -93,10 +104,10 @@ impl Wire<'_> {
         &self,
         kind: &Kind,
         step: &Step,
-        manifest: &Manifest,
+        body: &Value,
         taken: &mut Vec<FieldConflict>,
     ) -> Result<Sent, ApiError> {
-        let once = |force| self.patiently(move || self.cluster.apply(kind, &step.id, manifest.body(), force));
+        let once = |force| self.patiently(move || self.cluster.apply(kind, &step.id, body, force));
         match once(false).await {
             Err(ApiError { class: Class::Conflict(conflicts), .. }) => {
                 taken.extend(conflicts);

@@ -9,7 +9,11 @@ use wickie_model::{ResourceKind, ResourceName};
 
 use super::logging::LogFormat;
 use super::target::Target;
-use super::{CliError, build, diff, events, history, permit, reconcile, rollback, run, status, suspend, verify};
+use super::{
+    CliError, build, diff, doctor, events, history, install, permit, reconcile, release, rollback, run, status,
+    suspend, tree, uninstall, verify,
+};
+use crate::cluster::{ConnectError, Connection};
 use crate::config::DEFAULT_NAMESPACE;
 use crate::store::DataDir;
 
@@ -62,6 +66,8 @@ pub(super) enum Command {
     Rollback(rollback::Args),
     /// Why each revision of a Kustomization ended, and how its runs did, the newest first
     History(history::Args),
+    /// What a Kustomization has put into the cluster, and what is wrong with it
+    Tree(tree::Args),
     /// What happened, the newest last
     Events(events::Args),
     /// What a run would change now
@@ -72,6 +78,14 @@ pub(super) enum Command {
     Verify(verify::Args),
     /// Leave for a step back in history
     Permit(permit::Args),
+    /// Hand back what is kept, to Flux or to nobody; nothing is made again, no value changes
+    Release(release::Args),
+    /// Hand everything back, and take away what wickie installed in the cluster; workloads go on running
+    Uninstall(uninstall::Args),
+    /// What keeps the agent from its work, or may one day, and what to do about it
+    Doctor(doctor::Args),
+    /// Print the manifests of an agent on every node, for `kubectl apply -f -` or for Git
+    Install(install::Args),
     /// Print the CRDs, for `kubectl apply -f -`
     Crds,
     /// The version of this command, and of the agent where one runs
@@ -118,12 +132,28 @@ impl TypedValueParser for OutputParser {
 /// Which Kubernetes API.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 pub struct Cluster {
-    /// The kubeconfig file; without it KUBECONFIG, then the pod's own account
+    /// The kubeconfig file; without it KUBECONFIG, the service's credential, the pod's own account, the node's own files
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
     /// The context of the kubeconfig
     #[arg(long, value_name = "NAME")]
     pub context: Option<String>,
+}
+
+impl Cluster {
+    /// The API server that is meant; it is not asked yet.
+    pub(super) async fn connect(&self) -> Result<crate::cluster::Cluster, CliError> {
+        Ok(self.connect_to().await?.0)
+    }
+
+    /// The same, and its address.
+    pub(super) async fn connect_to(&self) -> Result<(crate::cluster::Cluster, String), ConnectError> {
+        // A second installation is refused, and harmless.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let Self { kubeconfig, context } = self.clone();
+        let (client, server) = Connection { kubeconfig, context }.client().await?;
+        Ok((crate::cluster::Cluster::new(client), server))
+    }
 }
 
 /// What every command goes by.
@@ -196,6 +226,7 @@ mod tests {
     #[test]
     fn wrong_usage_is_exit_code_2() {
         assert_eq!(Cli::try_parse_from(["wickie", "reconcile"]).unwrap_err().exit_code(), 2);
+        assert_eq!(Cli::try_parse_from(["wickie", "install"]).unwrap_err().exit_code(), 2);
         assert_eq!(Cli::try_parse_from(["wickie", "reconcile", "helm/x"]).unwrap_err().exit_code(), 2);
     }
 }

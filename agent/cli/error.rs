@@ -8,8 +8,10 @@ use wickie_trust::{PermitError, SignError};
 
 use super::Exit;
 use super::build::BuildError;
+use crate::cluster::{ApiError, ConnectError};
 use crate::config::{Invalid, Problem};
 use crate::drive::DriveError;
+use crate::install::{RepositoryError, UnknownKinds};
 use crate::serve::{AgentError, Refused};
 use crate::source::SourceError;
 
@@ -22,12 +24,24 @@ pub enum CliError {
     /// The agent could not start, or had to stop.
     #[error(transparent)]
     Run(#[from] DriveError),
+    /// The cluster could not be reached, or would not do it.
+    #[error(transparent)]
+    Cluster(#[from] ApiError),
+    /// The cluster's address or credentials.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     /// The agent will not do it.
     #[error(transparent)]
     Refused(#[from] Refused),
     /// A folder could not be built.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// It cannot be said what a repository takes.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// It cannot be said which rights it takes.
+    #[error(transparent)]
+    Kinds(#[from] UnknownKinds),
     /// `-o` names a file, and the command writes to none.
     #[error("{0:?} is no form of an answer: there are table, json and yaml")]
     NoForm(String),

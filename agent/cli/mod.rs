@@ -12,14 +12,17 @@ mod args;
 mod build;
 mod crds;
 mod diff;
+mod doctor;
 mod error;
 mod events;
 mod history;
+mod install;
 mod logging;
 mod look;
 mod out;
 mod permit;
 mod reconcile;
+mod release;
 mod rollback;
 mod run;
 mod status;
@@ -27,6 +30,8 @@ mod suspend;
 mod table;
 mod target;
 mod text;
+mod tree;
+mod uninstall;
 mod verify;
 mod version;
 
@@ -51,11 +56,16 @@ impl Cli {
             Command::Resume(args) => suspend::resume(args, &settings, out).await,
             Command::Rollback(args) => rollback::execute(args, &settings, out).await,
             Command::History(args) => history::execute(args, &settings, out).await,
+            Command::Tree(args) => tree::execute(args, &settings, out).await,
             Command::Events(args) => events::execute(args, &settings, out).await,
             Command::Diff(args) => diff::execute(args, &settings, out).await,
             Command::Build(args) => build::execute(&args, &settings, out),
             Command::Verify(args) => verify::execute(args, &settings, out).await,
             Command::Permit(args) => permit::execute(args, &settings, out),
+            Command::Release(args) => release::execute(args, &settings, out).await,
+            Command::Uninstall(args) => uninstall::execute(args, &settings, out).await,
+            Command::Doctor(args) => doctor::execute(args, &settings, out).await,
+            Command::Install(args) => install::execute(args, &settings, out).await,
             Command::Crds => crds::execute(&settings, out),
             Command::Version => version::execute(&settings, out).await,
         }

@@ -78,7 +78,11 @@ pub(super) fn show(
         true => sentence(resource, outcome, look),
         false => taken(resource, "is under way: see `wickie status`", look),
     })?;
-    Ok(if waited && outcome.severity == Severity::Error { Exit::Failed } else { Exit::Done })
+    Ok(match (waited, outcome.severity) {
+        (true, Severity::Error) => Exit::Failed,
+        (true, Severity::Info) if outcome.waits => Exit::Differs,
+        _ => Exit::Done,
+    })
 }
 
 /// That an order was taken.

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use wickie_model::parse_size;
 
@@ -24,6 +25,12 @@ pub(super) struct Args {
     /// How large the store may grow, such as 512Mi
     #[arg(long, value_name = "SIZE", default_value = "1Gi", value_parser = size)]
     max_store: u64,
+    /// Agree with the agents of other nodes, by a Lease of the cluster that lasts so long, on one that writes
+    #[arg(
+        long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "15s",
+        value_parser = drive::parse_lease, conflicts_with = "once"
+    )]
+    lease: Option<Duration>,
     /// Do everything once, send the reports, and end
     #[arg(long)]
     once: bool,
@@ -33,6 +40,9 @@ pub(super) struct Args {
     /// Take over objects that a Flux controller may be active on
     #[arg(long)]
     takeover: bool,
+    /// List and watch each namespace by itself, for an account that may not see the whole cluster's objects of a kind
+    #[arg(long)]
+    by_namespace: bool,
 }
 
 /// Where objects are looked for if nothing is said.
@@ -52,7 +62,7 @@ pub(super) async fn execute(args: Args, settings: &Settings) -> Result<Exit, Cli
 impl Args {
     /// As used.
     fn settings(self, settings: &Settings) -> drive::Settings {
-        let Self { config, cluster, listen, max_store, once, all, takeover } = self;
+        let Self { config, cluster, listen, max_store, lease, once, all, takeover, by_namespace } = self;
         let config = self::config(&config);
         drive::Settings {
             data_dir: settings.data_dir.clone(),
@@ -65,12 +75,14 @@ impl Args {
             takeover,
             node: node_name(),
             namespace: namespace(),
+            lease,
+            by_namespace,
         }
     }
 }
 
 /// `HOST:PORT` with the host as numbers; `:PORT` is every address of the node.
-fn address(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     let everywhere = text.strip_prefix(':').and_then(|port| port.parse().ok());
     let everywhere = everywhere.map(|port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
     everywhere.map_or_else(
@@ -100,7 +112,7 @@ const POD_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/names
 
 /// The namespace that wickie lives in: what the pod is told, or runs in; for a service on a node, which is in none, the
 /// system's own, where no tenant writes.
-fn namespace() -> String {
+pub(super) fn namespace() -> String {
     let told = std::env::var("POD_NAMESPACE").ok();
     let pod = || std::fs::read_to_string(POD_NAMESPACE).ok();
     let named = |text: Option<String>| text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());

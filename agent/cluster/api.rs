@@ -5,20 +5,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use kube::Client;
 use kube::client::Body;
-use kube::core::params::{DeleteParams, GetParams, ListParams, Patch, PatchParams, Preconditions, ValidationDirective};
+use kube::core::params::{
+    DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, Preconditions, ValidationDirective,
+};
 use kube::core::{Request as Requests, Status};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use wickie_model::ObjectId;
 
 use super::counted::Counted;
 use super::error::{ApiError, Class};
 use super::events::Events;
+use super::fence::Fence;
 use super::kinds::{Kind, Kinds};
+use super::remote::{KubeConfigError, Remote};
 use super::throttle::Throttle;
 
 /// Our field manager.
@@ -39,6 +44,9 @@ const PAGE: u32 = 500;
 #[derive(Clone)]
 pub struct Cluster {
     client: Client,
+    /// For all that changes something, and until when it may.
+    writer: Client,
+    fence: Option<Fence>,
     kinds: Kinds,
     throttle: Arc<Throttle>,
     counted: Arc<Counted>,
@@ -57,11 +65,11 @@ pub struct Sent {
 
 /// One page of a list.
 #[derive(Debug, Deserialize)]
-struct Page {
+struct Page<O> {
     #[serde(default)]
     metadata: PageMetadata,
     /// The API server writes `null` for a list of metadata that is empty.
-    items: Option<Vec<Value>>,
+    items: Option<Vec<O>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -74,9 +82,9 @@ struct PageMetadata {
 
 /// A list, and the version it was true at.
 #[derive(Debug)]
-pub struct Listed {
+pub struct Listed<R = Value> {
     /// The objects.
-    pub items: Vec<Value>,
+    pub items: Vec<R>,
     /// From here a watch goes on.
     pub resource_version: String,
 }
@@ -84,7 +92,37 @@ pub struct Listed {
 impl Cluster {
     /// The API server that `client` speaks to.
     pub fn new(client: Client) -> Self {
-        Self { client, kinds: Kinds::default(), throttle: Arc::default(), counted: Arc::default(), user: None }
+        Self {
+            writer: client.clone(),
+            client,
+            fence: None,
+            kinds: Kinds::default(),
+            throttle: Arc::default(),
+            counted: Arc::default(),
+            user: None,
+        }
+    }
+
+    /// The same, with a client of its own for what changes something, which is sent only while `fence` is open.
+    pub fn fenced(client: Client, writer: Client, fence: Fence) -> Self {
+        Self { writer, fence: Some(fence), ..Self::new(client) }
+    }
+
+    /// The same server without the fence: for the Lease by which it is opened.
+    pub fn unfenced(&self) -> Self {
+        Self { writer: self.client.clone(), fence: None, ..self.clone() }
+    }
+
+    /// The API server of another cluster; what it is asked counts with the rest.
+    ///
+    /// # Errors
+    /// As [`Remote::client`].
+    pub fn beside(&self, remote: &Remote) -> Result<Self, KubeConfigError> {
+        let there = match self.fence.clone() {
+            Some(fence) => Self::fenced(remote.client()?, remote.fenced_client(Some(fence.clone()))?, fence),
+            None => Self::new(remote.client()?),
+        };
+        Ok(Self { counted: self.counted.clone(), ..there })
     }
 
     /// The same server, asked on behalf of `user`, whose rights then count. Our own account must be allowed to
@@ -95,12 +133,13 @@ impl Cluster {
         Self { user: HeaderValue::from_str(user).ok(), ..self.clone() }
     }
 
-    /// The client itself, for what is sent elsewhere.
-    pub fn client(&self) -> &Client {
-        &self.client
+    /// The client that writes, for what is sent elsewhere.
+    pub fn writer(&self) -> &Client {
+        &self.writer
     }
 
-    /// How many requests were made since the start, by method and status; 0 where there was no answer.
+    /// How many requests were made since the start, to this server and those [`Self::beside`] it, by method and status;
+    /// 0 where there was no answer.
     pub fn requests(&self) -> Vec<((String, u16), u64)> {
         self.counted.read()
     }
@@ -139,6 +178,18 @@ impl Cluster {
         absent_as_none(self.send(format!("read {id}"), request).await)
     }
 
+    /// Makes an object, or writes the whole of one as it is at `metadata.resourceVersion`. It is [`Class::Stale`] where it
+    /// is there already, or has changed.
+    pub async fn put(&self, kind: &Kind, id: &ObjectId, object: &Value) -> Result<Value, ApiError> {
+        let requests = Requests::new(kind.path(&id.namespace));
+        let data = object.to_string().into_bytes();
+        let request = match object.pointer("/metadata/resourceVersion") {
+            Some(_) => requests.replace(&id.name, &PostParams::default(), data),
+            None => requests.create(&PostParams::default(), data),
+        };
+        Ok(self.send(format!("write {id}"), request).await?.1)
+    }
+
     /// Asks for an object's deletion, and only of the very object `uid`; nothing where it is gone already.
     ///
     /// Its dependents are deleted in the background, as Flux does.
@@ -164,28 +215,35 @@ impl Cluster {
         Ok(self.send(format!("change {id}"), request).await?.1)
     }
 
-    /// Lists the objects of a kind that `selection` selects, page by page; `metadata` alone where that is enough.
-    pub async fn list(&self, kind: &Kind, selection: &ListParams, metadata: bool) -> Result<Listed, ApiError> {
-        self.list_in("", kind, selection, metadata).await
+    /// Merges `patch` into an object as the field manager `manager`.
+    pub async fn merge_as(&self, kind: &Kind, id: &ObjectId, patch: &Value, manager: &str) -> Result<Value, ApiError> {
+        let params = PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() };
+        let request = Requests::new(kind.path(&id.namespace)).patch(&id.name, &params, &Patch::Merge(patch));
+        Ok(self.send(format!("let go of {id}"), request).await?.1)
     }
 
-    /// The same, of one namespace.
-    pub(super) async fn list_in(
+    /// Lists the objects of a kind that `selection` selects, page by page; `metadata` alone where that is enough.
+    pub async fn list(&self, kind: &Kind, selection: &ListParams, metadata: bool) -> Result<Listed, ApiError> {
+        self.list_in("", kind, selection, metadata, std::convert::identity).await
+    }
+
+    /// The same, of one namespace, each object reduced by `read` before the next page is asked for.
+    pub(super) async fn list_in<O: DeserializeOwned, R>(
         &self,
         namespace: &str,
         kind: &Kind,
         selection: &ListParams,
         metadata: bool,
-    ) -> Result<Listed, ApiError> {
+        read: impl Fn(O) -> R,
+    ) -> Result<Listed<R>, ApiError> {
         let requests = Requests::new(kind.path(namespace));
         let mut items = Vec::new();
         let mut params = selection.clone().limit(PAGE);
         loop {
             let request = if metadata { requests.list_metadata(&params) } else { requests.list(&params) };
             let tried = format!("list {}", kind.gvk().kind);
-            let (_, answer) = self.send(tried.clone(), request).await?;
-            let page: Page = serde_json::from_value(answer).map_err(|error| ApiError::other(tried, error))?;
-            items.extend(page.items.into_iter().flatten());
+            let (_, page) = self.send::<Page<O>>(tried, request).await?;
+            items.extend(page.items.into_iter().flatten().map(&read));
             if page.metadata.more.is_empty() {
                 return Ok(Listed { items, resource_version: page.metadata.resource_version });
             }
@@ -213,19 +271,27 @@ impl Cluster {
     }
 
     /// Sends a request and reads its answer.
-    async fn send(
+    async fn send<A: DeserializeOwned>(
         &self,
         tried: String,
         request: Result<Request<Vec<u8>>, kube::core::request::Error>,
-    ) -> Result<(StatusCode, Value), ApiError> {
+    ) -> Result<(StatusCode, A), ApiError> {
+        self.send_for_parts(tried, request).await.map(|(parts, value)| (parts.status, value))
+    }
+
+    /// The same, with the headers of the answer.
+    pub(super) async fn send_for_parts<A: DeserializeOwned>(
+        &self,
+        tried: String,
+        request: Result<Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<(http::response::Parts, A), ApiError> {
         let request = request.map_err(|error| ApiError::other(tried.clone(), error))?;
         self.in_time(&tried, async {
-            let answer = self.open(&tried, request).await?;
-            let code = answer.status();
-            let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
+            let (parts, body) = self.open(&tried, request).await?.into_parts();
+            let body = Limited::new(body, MAX_ANSWER).collect().await;
             let body = body.map_err(|error| ApiError::unreachable(tried.clone(), error))?.to_bytes();
             let value = serde_json::from_slice(&body).map_err(|error| ApiError::other(tried.clone(), error))?;
-            Ok((code, value))
+            Ok((parts, value))
         })
         .await
     }
@@ -254,10 +320,15 @@ impl Cluster {
     async fn open(&self, tried: &str, request: Request<Vec<u8>>) -> Result<Response<Body>, ApiError> {
         let method = request.method().clone();
         let mut request = request;
+        let changes = method != Method::GET && !request.uri().query().is_some_and(|query| query.contains("dryRun=All"));
+        if changes && self.fence.as_ref().is_some_and(|fence| !fence.is_open()) {
+            return Err(ApiError::fenced(tried.to_owned()));
+        }
+        let client = if changes { &self.writer } else { &self.client };
         if let Some(user) = &self.user {
             request.headers_mut().insert(IMPERSONATE, user.clone());
         }
-        let answer = self.client.send(request.map(Body::from)).await;
+        let answer = client.send(request.map(Body::from)).await;
         self.counted.count(method.as_str(), answer.as_ref().map_or(0, |answer| answer.status().as_u16()));
         let answer = answer.map_err(|error| ApiError::from_kube(tried.to_owned(), &error))?;
         let code = answer.status();
@@ -291,7 +362,7 @@ mod tests {
     #[test]
     fn an_empty_list_may_be_null() {
         let page = r#"{"kind":"PartialObjectMetadataList","metadata":{"resourceVersion":"7"},"items":null}"#;
-        let page: Page = serde_json::from_str(page).unwrap();
+        let page: Page<Value> = serde_json::from_str(page).unwrap();
         assert_eq!((page.items, page.metadata.resource_version.as_str()), (None, "7"));
     }
 }

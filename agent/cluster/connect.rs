@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, Uri};
 use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
 use hyper_timeout::TimeoutConnector;
 use hyper_util::client::legacy;
@@ -16,12 +16,16 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::{Body, ClientBuilder, ConfigExt as _};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use tower::{BoxError, ServiceBuilder};
+use tower::{BoxError, ServiceBuilder, ServiceExt};
+
+use super::fence::{Fence, Fenced};
+use super::{Cluster, REQUEST_TIMEOUT};
 
 /// How the user says which cluster.
 #[derive(Clone, Debug, Default)]
 pub struct Connection {
-    /// A kubeconfig; `KUBECONFIG`, in-cluster credentials and the distributions' own files are tried where it is not given.
+    /// A kubeconfig; `KUBECONFIG`, the service's credential `kubeconfig`, in-cluster credentials and the distributions' own
+    /// files are tried where it is not given.
     pub kubeconfig: Option<PathBuf>,
     /// A context in it; the current one where it is not given.
     pub context: Option<String>,
@@ -71,27 +75,38 @@ const ON_THE_NODE: [&str; 4] = [
 impl Connection {
     /// A client, and the server's address. Nothing is sent yet: the API server may be away.
     pub async fn client(&self) -> Result<(Client, String), ConnectError> {
-        let mut config = self.config().await?;
+        let config = self.config().await?;
         let server = config.cluster_url.to_string();
-        config.connect_timeout = Some(Duration::from_secs(10));
-        // A watch that says nothing for longer is dead: the server ends each of ours within five minutes.
-        config.read_timeout = Some(Duration::from_secs(330));
-        config.write_timeout = Some(Duration::from_secs(30));
-        // Whoever sends decides whether to send again: a retry below would not know of leases and limits.
-        config.default_retry = false;
-        let agent = HeaderValue::from_static(concat!("wickie/", env!("CARGO_PKG_VERSION")));
-        config.headers.push((HeaderName::from_static("user-agent"), agent));
-        Ok((client(config).map_err(ConnectError::Client)?, server))
+        Ok((client(config, None, None).map_err(ConnectError::Client)?, server))
+    }
+
+    /// The cluster for the agent on `node`, which its requests name, and the server's address. Where there is a fence,
+    /// writes go over a connection of their own that breaks when it is shut.
+    pub async fn cluster(&self, node: &str, fence: Option<Fence>) -> Result<(Cluster, String), ConnectError> {
+        let config = self.config().await?;
+        let server = config.cluster_url.to_string();
+        let reader = client(config.clone(), Some(node), None).map_err(ConnectError::Client)?;
+        let cluster = match fence {
+            Some(fence) => {
+                let writer = client(config, Some(node), Some(fence.clone())).map_err(ConnectError::Client)?;
+                Cluster::fenced(reader, writer, fence)
+            }
+            None => Cluster::new(reader),
+        };
+        Ok((cluster, server))
     }
 
     async fn config(&self) -> Result<Config, ConnectError> {
         let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
-        let mut tried = vec!["KUBECONFIG".to_owned(), "a service account".to_owned()];
+        let mut tried = vec!["KUBECONFIG".to_owned(), "a credential".to_owned(), "a service account".to_owned()];
         if let Some(path) = &self.kubeconfig {
             return from_file(path.clone(), &options).await;
         }
         if let Some(path) = std::env::var_os("KUBECONFIG").filter(|path| !path.is_empty()) {
             let path = std::env::split_paths(&path).next().unwrap_or_default();
+            return from_file(path, &options).await;
+        }
+        if let Some(path) = credential().filter(|path| path.is_file()) {
             return from_file(path, &options).await;
         }
         if let Ok(config) = Config::incluster() {
@@ -108,17 +123,35 @@ impl Connection {
     }
 }
 
-/// A client that speaks HTTP/2 where the server does.
+/// The kubeconfig that the service manager hands out (`LoadCredential=kubeconfig:FILE`). Source: systemd.exec(5).
+fn credential() -> Option<PathBuf> {
+    std::env::var_os("CREDENTIALS_DIRECTORY").map(|folder| PathBuf::from(folder).join("kubeconfig"))
+}
+
+/// A client that speaks HTTP/2 where the server does, of the agent on `node`; with a fence, nothing leaves it once that is
+/// shut.
 ///
 /// kube's own stack speaks HTTP/1.1 alone. It is taken where it does more than this one: proxies, and credentials that a
-/// program hands out.
-fn client(config: Config) -> Result<Client, kube::Error> {
+/// program hands out. There, the fence is looked at before a request alone.
+pub(super) fn client(mut config: Config, node: Option<&str>, fence: Option<Fence>) -> Result<Client, kube::Error> {
+    config.connect_timeout = Some(Duration::from_secs(10));
+    // A watch that says nothing for longer is dead: the server ends each of ours within five minutes.
+    config.read_timeout = Some(Duration::from_secs(330));
+    config.write_timeout = Some(Duration::from_secs(30));
+    // Whoever sends decides whether to send again: a retry below would not know of leases and limits.
+    config.default_retry = false;
+    config.headers.push((HeaderName::from_static("user-agent"), user_agent(node)));
     if config.proxy_url.is_some() || config.auth_info.exec.is_some() {
         return Client::try_from(config);
     }
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     http.set_nodelay(true);
+    if fence.is_some() {
+        // What the other end has not taken by then is not delivered when a broken link heals.
+        http.set_tcp_user_timeout(Some(REQUEST_TIMEOUT));
+    }
+    let http = ServiceExt::<Uri>::map_response(http, move |stream| Fenced::new(stream, fence.clone()));
     let mut tls = HttpsConnectorBuilder::new().with_tls_config(config.rustls_client_config()?).https_or_http();
     if let Some(name) = config.tls_server_name.clone().and_then(|name| name.try_into().ok()) {
         tls = tls.with_server_name_resolver(FixedServerNameResolver::new(name));
@@ -127,7 +160,7 @@ fn client(config: Config) -> Result<Client, kube::Error> {
     connector.set_connect_timeout(config.connect_timeout);
     connector.set_read_timeout(config.read_timeout);
     connector.set_write_timeout(config.write_timeout);
-    let client: legacy::Client<_, Body> = legacy::Client::builder(TokioExecutor::new())
+    let stack: legacy::Client<_, Body> = legacy::Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
         .http2_keep_alive_interval(PING)
         .http2_keep_alive_timeout(PONG)
@@ -139,8 +172,15 @@ fn client(config: Config) -> Result<Client, kube::Error> {
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
         .map_err(BoxError::from)
-        .service(client);
+        .service(stack);
     Ok(ClientBuilder::new(service, config.default_namespace).build())
+}
+
+/// `wickie/VERSION`, and which node's.
+fn user_agent(node: Option<&str>) -> HeaderValue {
+    const NAME: &str = concat!("wickie/", env!("CARGO_PKG_VERSION"));
+    let named = node.and_then(|node| HeaderValue::from_str(&format!("{NAME} ({node})")).ok());
+    named.unwrap_or(HeaderValue::from_static(NAME))
 }
 
 async fn from_file(path: PathBuf, options: &KubeConfigOptions) -> Result<Config, ConnectError> {

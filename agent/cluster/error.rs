@@ -47,6 +47,8 @@ pub enum Class {
     TooLarge,
     /// The version a watch was to go on from is no longer kept (410).
     Expired,
+    /// The Lease is another agent's: nothing was sent.
+    Fenced,
     /// Something else.
     Other,
 }
@@ -63,7 +65,12 @@ pub struct FieldConflict {
 impl Class {
     /// Whether it may well work in a moment, with the same request.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unreachable | Self::Busy(_) | Self::Stale | Self::Expired)
+        matches!(self, Self::Unreachable | Self::Busy(_) | Self::Stale | Self::Expired | Self::Fenced)
+    }
+
+    /// Whether the server itself did not answer, or has no time: everything else would fare no better.
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Unreachable | Self::Busy(_) | Self::Fenced)
     }
 }
 
@@ -89,6 +96,10 @@ impl ApiError {
 
     pub(super) fn unreachable(tried: String, why: impl ToString) -> Self {
         Self { tried, why: why.to_string(), class: Class::Unreachable }
+    }
+
+    pub(super) fn fenced(tried: String) -> Self {
+        Self { tried, why: "nothing was sent: the Lease is another agent's".to_owned(), class: Class::Fenced }
     }
 
     pub(super) fn other(tried: String, why: impl ToString) -> Self {

@@ -5,10 +5,13 @@
 use http_body_util::BodyExt as _;
 use kube::client::Body;
 use kube::core::WatchEvent;
-use serde_json::Value;
+use serde::de::DeserializeOwned;
 
 use super::api::MAX_ANSWER;
 use super::error::ApiError;
+
+/// How much memory stays with a watch for its next event: more than most take.
+const KEPT: usize = 8 << 10;
 
 /// An open watch.
 pub(super) struct Events {
@@ -26,13 +29,15 @@ impl Events {
 
     /// The next event; nothing where the watch has ended. A connection that breaks ends it, too: whether the server is
     /// away is told when it is opened again.
-    pub(super) async fn next(&mut self) -> Result<Option<WatchEvent<Value>>, ApiError> {
+    pub(super) async fn next<O: DeserializeOwned>(&mut self) -> Result<Option<WatchEvent<O>>, ApiError> {
         loop {
-            if let Some(length) = self.line[self.seen..].iter().position(|byte| *byte == b'\n') {
-                let rest = self.line.split_off(self.seen + length + 1);
-                let line = std::mem::replace(&mut self.line, rest);
+            if let Some(length) = memchr::memchr(b'\n', &self.line[self.seen..]) {
+                let end = self.seen + length + 1;
+                let event = serde_json::from_slice(&self.line[..end]);
+                // What is left came in the same frame: it is short.
+                self.line.drain(..end);
+                self.line.shrink_to(KEPT);
                 self.seen = 0;
-                let event = serde_json::from_slice(&line);
                 return event.map(Some).map_err(|error| ApiError::other(self.tried.clone(), error));
             }
             self.seen = self.line.len();

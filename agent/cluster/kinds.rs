@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Deserialize;
-use wickie_model::Gvk;
+use wickie_model::{Gvk, ObjectId, Resource, ResourceKind};
 
 use super::Cluster;
 use super::error::{ApiError, Class};
@@ -18,12 +18,32 @@ struct Served {
     gvk: Gvk,
     plural: String,
     namespaced: bool,
+    /// Whether its objects can be listed and deleted: a review or a binding is only ever made.
+    kept: bool,
 }
 
 impl Kind {
     /// A kind whose path is known without asking.
     pub fn new(gvk: Gvk, plural: &str, namespaced: bool) -> Self {
-        Self(Arc::new(Served { gvk, plural: plural.to_owned(), namespaced }))
+        Self(Arc::new(Served { gvk, plural: plural.to_owned(), namespaced, kept: true }))
+    }
+
+    /// One of our own kinds, as its CRD serves it.
+    pub fn ours(kind: ResourceKind) -> Self {
+        let gvk = Gvk { group: kind.group().to_owned(), version: kind.version().to_owned(), kind: kind.to_string() };
+        Self::new(gvk, kind.plural(), true)
+    }
+
+    /// Where an object of one of our own kinds is served.
+    pub fn place(resource: &Resource) -> (Self, ObjectId) {
+        let kind = Self::ours(resource.kind);
+        let id = ObjectId {
+            group: kind.gvk().group.clone(),
+            kind: kind.gvk().kind.clone(),
+            namespace: resource.name.namespace.clone(),
+            name: resource.name.name.clone(),
+        };
+        (kind, id)
     }
 
     /// Group, version and kind.
@@ -31,14 +51,24 @@ impl Kind {
         &self.0.gvk
     }
 
+    /// Its name in the API's paths.
+    pub fn plural(&self) -> &str {
+        &self.0.plural
+    }
+
     /// Whether its objects live in namespaces.
     pub fn namespaced(&self) -> bool {
         self.0.namespaced
     }
 
+    /// Whether its objects can be listed and deleted.
+    pub(super) fn is_kept(&self) -> bool {
+        self.0.kept
+    }
+
     /// The path of the collection in `namespace`; of all namespaces where that is empty.
     pub(super) fn path(&self, namespace: &str) -> String {
-        let Served { gvk, plural, namespaced } = &*self.0;
+        let Served { gvk, plural, namespaced, .. } = &*self.0;
         let root = if gvk.group.is_empty() { "/api" } else { "/apis" };
         let scope =
             if *namespaced && !namespace.is_empty() { format!("/namespaces/{namespace}") } else { String::new() };
@@ -52,14 +82,22 @@ pub struct Kinds(Arc<Mutex<HashMap<String, Vec<Kind>>>>);
 
 #[derive(Deserialize)]
 struct ResourceList {
-    resources: Vec<Resource>,
+    resources: Vec<ApiResource>,
 }
 
 #[derive(Deserialize)]
-struct Resource {
+struct ApiResource {
     name: String,
     kind: String,
     namespaced: bool,
+    #[serde(default)]
+    verbs: Vec<String>,
+}
+
+impl ApiResource {
+    fn kept(&self) -> bool {
+        ["list", "delete"].iter().all(|verb| self.verbs.iter().any(|known| known == verb))
+    }
 }
 
 impl Kinds {
@@ -75,29 +113,42 @@ impl Kinds {
         if let Some(kind) = self.locked().get(&version).and_then(|kinds| find(kinds)) {
             return Ok(kind);
         }
-        let root = if gvk.group.is_empty() { "/api" } else { "/apis" };
         let unknown = || ApiError {
             tried: format!("find out how {gvk} is served"),
             why: format!("the API server has no kind {:?} in {version}; is its CRD installed?", gvk.kind),
             class: Class::NoSuchKind,
         };
-        let answer = match cluster.get_path(&format!("{root}/{version}")).await {
-            Ok(answer) => answer,
+        let kinds = match self.of_version(cluster, &gvk.group, &gvk.version).await {
+            Ok(kinds) => kinds,
             Err(ApiError { class: Class::NotFound | Class::NoSuchKind, .. }) => return Err(unknown()),
             Err(error) => return Err(error),
         };
-        let list =
-            ResourceList::deserialize(&answer).map_err(|error| ApiError::other(format!("read {version}"), error))?;
+        find(&kinds).ok_or_else(unknown)
+    }
+
+    /// Every kind of one version of a group, as the server says now.
+    pub(super) async fn of_version(
+        &self,
+        cluster: &Cluster,
+        group: &str,
+        version: &str,
+    ) -> Result<Vec<Kind>, ApiError> {
+        let of = |kind: String| Gvk { group: group.to_owned(), version: version.to_owned(), kind };
+        let api_version = of(String::new()).api_version();
+        let root = if group.is_empty() { "/api" } else { "/apis" };
+        let answer = cluster.get_path(&format!("{root}/{api_version}")).await?;
+        let list = ResourceList::deserialize(&answer)
+            .map_err(|error| ApiError::other(format!("read {api_version}"), error))?;
         let served = list.resources.into_iter().filter(|resource| !resource.name.contains('/'));
         let kinds: Vec<Kind> = served
             .map(|resource| {
-                let gvk = Gvk { kind: resource.kind, ..gvk.clone() };
-                Kind::new(gvk, &resource.name, resource.namespaced)
+                let (kept, namespaced) = (resource.kept(), resource.namespaced);
+                let gvk = of(resource.kind);
+                Kind(Arc::new(Served { gvk, plural: resource.name, namespaced, kept }))
             })
             .collect();
-        let found = find(&kinds);
-        self.locked().insert(version.clone(), kinds);
-        found.ok_or_else(unknown)
+        self.locked().insert(api_version, kinds.clone());
+        Ok(kinds)
     }
 
     fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<String, Vec<Kind>>> {

@@ -12,10 +12,12 @@
 //!
 //! Caveat: [`Seen::Gone`] from a watch with a label selector may only mean that the object lost its label.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use kube::core::WatchEvent;
 use kube::core::params::{ListParams, WatchParams};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use wickie_model::ResourceName;
@@ -32,34 +34,84 @@ pub struct Selection {
     pub kind: Kind,
     /// A label selector; all objects where it is empty.
     pub labels: String,
-    /// One object alone; all that the labels select where there is no name.
-    pub only: Option<ResourceName>,
+    /// Where it is looked for.
+    pub within: Within,
     /// Metadata alone, or whole objects.
     pub metadata: bool,
 }
 
+/// How far a watch looks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Within {
+    /// The whole cluster.
+    Cluster,
+    /// One namespace: it takes no right to see others.
+    Namespace(String),
+    /// One object alone, for which a role may name it in `resourceNames`.
+    Object(ResourceName),
+}
+
 impl Selection {
-    /// An object that is watched alone takes no right to see others: a role may name it in `resourceNames`.
     fn fields(&self) -> String {
-        self.only.as_ref().map(|only| format!("metadata.name={}", only.name)).unwrap_or_default()
+        match &self.within {
+            Within::Object(only) => format!("metadata.name={}", only.name),
+            Within::Cluster | Within::Namespace(_) => String::new(),
+        }
     }
 
     fn namespace(&self) -> &str {
-        self.only.as_ref().map(|only| only.namespace.as_str()).unwrap_or_default()
+        match &self.within {
+            Within::Cluster => "",
+            Within::Namespace(namespace) => namespace,
+            Within::Object(only) => &only.namespace,
+        }
     }
 }
 
-/// What was seen.
+/// What was seen: whole objects, or what is kept of them.
 #[derive(Debug)]
-pub enum Seen {
+pub enum Seen<R = Value> {
     /// Every object there is, at this version.
-    All(Vec<Value>, String),
+    All(Vec<R>, String),
     /// An object that is new or has changed.
-    Here(Value),
+    Here(R),
     /// An object that is gone, or no longer selected.
-    Gone(Value),
+    Gone(R),
     /// Nothing can be seen for now, and why. It is tried again.
     Blind(ApiError),
+    /// It can be seen again, and what was seen before is still true: changes since then follow.
+    Again,
+}
+
+impl<R> Seen<R> {
+    /// Why nothing can be seen, where nothing can.
+    pub fn blind(&self) -> Option<&ApiError> {
+        match self {
+            Self::Blind(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// How an object came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// With others, in a list.
+    Listed,
+    /// By itself.
+    Event,
+}
+
+/// What is kept of an object that a watch has seen.
+pub trait Arrived {
+    /// The version of the object, from which a watch can go on; nothing where that could not be read.
+    fn version(&self) -> Option<Cow<'_, str>>;
+}
+
+impl Arrived for Value {
+    fn version(&self) -> Option<Cow<'_, str>> {
+        Some(self.pointer("/metadata/resourceVersion")?.as_str()?.into())
+    }
 }
 
 /// The longest pause between two tries.
@@ -76,16 +128,29 @@ enum State {
     Watching(String),
 }
 
-/// Watches until the receiver is dropped. `wrap` turns what is seen into the receiver's own words.
+/// Watches whole objects until the receiver is dropped. `wrap` turns what is seen into the receiver's own words.
 pub async fn watch<T>(cluster: Cluster, selection: Selection, sender: mpsc::Sender<T>, wrap: impl Fn(Seen) -> T) {
+    watch_reduced(cluster, selection, sender, |object: Value, _| object, wrap).await;
+}
+
+/// The same, with each object reduced by `read` as it arrives.
+pub async fn watch_reduced<O: DeserializeOwned, R: Arrived, T>(
+    cluster: Cluster,
+    selection: Selection,
+    sender: mpsc::Sender<T>,
+    read: impl Fn(O, Arrival) -> R,
+    wrap: impl Fn(Seen<R>) -> T,
+) {
     let mut state = State::Listing;
     let mut failures = 0;
+    // Whether the last word was that nothing can be seen.
+    let mut blind = false;
     loop {
         let before = std::mem::replace(&mut state, State::Listing);
         let (watching, began) = (matches!(before, State::Watching(_)), tokio::time::Instant::now());
         let stepped = match before {
-            State::Listing => list(&cluster, &selection, &sender, &wrap).await,
-            State::Watching(version) => follow(&cluster, &selection, version, &sender, &wrap).await,
+            State::Listing => list(&cluster, &selection, &sender, &read, &wrap).await,
+            State::Watching(version) => follow(&cluster, &selection, version, blind, &sender, &read, &wrap).await,
         };
         let Some((next, trouble)) = stepped else { return };
         state = next;
@@ -94,6 +159,7 @@ pub async fn watch<T>(cluster: Cluster, selection: Selection, sender: mpsc::Send
             failures = 0;
         }
         let Some(error) = trouble else {
+            blind = false;
             // What ends as soon as it is open must not be opened again and again without a pause.
             if watching && !lasted {
                 tokio::time::sleep(backoff(failures, LONGEST_PAUSE, fastrand::f64())).await;
@@ -105,7 +171,8 @@ pub async fn watch<T>(cluster: Cluster, selection: Selection, sender: mpsc::Send
         // A pause that the server asked for comes on top of this one.
         let pause = backoff(failures, LONGEST_PAUSE, fastrand::f64());
         failures += 1;
-        if !expired && sender.send(wrap(Seen::Blind(error))).await.is_err() {
+        blind = !expired;
+        if blind && sender.send(wrap(Seen::Blind(error))).await.is_err() {
             return;
         }
         tokio::time::sleep(pause).await;
@@ -115,14 +182,16 @@ pub async fn watch<T>(cluster: Cluster, selection: Selection, sender: mpsc::Send
 /// The next state and what went wrong on the way; nothing where nobody listens any more.
 type Stepped = Option<(State, Option<ApiError>)>;
 
-async fn list<T>(
+async fn list<O: DeserializeOwned, R, T>(
     cluster: &Cluster,
     selection: &Selection,
     sender: &mpsc::Sender<T>,
-    wrap: &impl Fn(Seen) -> T,
+    read: &impl Fn(O, Arrival) -> R,
+    wrap: &impl Fn(Seen<R>) -> T,
 ) -> Stepped {
     let params = ListParams::default().labels(&selection.labels).fields(&selection.fields());
-    match cluster.list_in(selection.namespace(), &selection.kind, &params, selection.metadata).await {
+    let read = |object| read(object, Arrival::Listed);
+    match cluster.list_in(selection.namespace(), &selection.kind, &params, selection.metadata, read).await {
         Ok(listed) => {
             sender.send(wrap(Seen::All(listed.items, listed.resource_version.clone()))).await.ok()?;
             Some((State::Watching(listed.resource_version), None))
@@ -131,12 +200,14 @@ async fn list<T>(
     }
 }
 
-async fn follow<T>(
+async fn follow<O: DeserializeOwned, R: Arrived, T>(
     cluster: &Cluster,
     selection: &Selection,
     mut version: String,
+    blind: bool,
     sender: &mpsc::Sender<T>,
-    wrap: &impl Fn(Seen) -> T,
+    read: &impl Fn(O, Arrival) -> R,
+    wrap: &impl Fn(Seen<R>) -> T,
 ) -> Stepped {
     let tried = format!("watch {}", selection.kind.gvk().kind);
     let params = WatchParams::default().labels(&selection.labels).fields(&selection.fields()).timeout(LASTS);
@@ -151,18 +222,24 @@ async fn follow<T>(
         Ok(events) => events,
         Err(error) => return Some(after(version, error)),
     };
+    // On a quiet cluster nothing else might come for hours.
+    if blind {
+        sender.send(wrap(Seen::Again)).await.ok()?;
+    }
     loop {
         let event = tokio::select! {
-            event = events.next() => event,
+            event = events.next::<O>() => event,
             () = sender.closed() => return None,
         };
         let seen = match event {
             Ok(None) => return Some((State::Watching(version), None)),
             Ok(Some(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
+                let object = read(object, Arrival::Event);
                 remember(&mut version, &object);
                 Seen::Here(object)
             }
             Ok(Some(WatchEvent::Deleted(object))) => {
+                let object = read(object, Arrival::Event);
                 remember(&mut version, &object);
                 Seen::Gone(object)
             }
@@ -188,8 +265,8 @@ fn after(version: String, error: ApiError) -> (State, Option<ApiError>) {
     }
 }
 
-fn remember(version: &mut String, object: &Value) {
-    if let Some(newer) = object.pointer("/metadata/resourceVersion").and_then(Value::as_str) {
-        newer.clone_into(version);
+fn remember(version: &mut String, object: &impl Arrived) {
+    if let Some(newer) = object.version() {
+        newer.as_ref().clone_into(version);
     }
 }

@@ -133,7 +133,7 @@ mod tests {
     fn refused_fields_reach_us_to_be_refused() {
         for (crd, fields) in crds().into_iter().zip([
             ["interval", "serviceAccountName/x-kubernetes-preserve-unknown-fields"],
-            ["interval", "kubeConfig/x-kubernetes-preserve-unknown-fields"],
+            ["interval", "kubeConfig/properties/configMapRef/properties/name"],
             ["address", "channel/x-kubernetes-preserve-unknown-fields"],
             ["eventSources", "providerRef"],
             ["resources", "resourceFilter/x-kubernetes-preserve-unknown-fields"],

@@ -14,6 +14,8 @@ pub mod annotation {
     pub const REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
     /// Opts an object in where wickie did not install the CRDs; a label.
     pub const MANAGED: &str = "wickie.dev/managed";
+    /// Our finalizer: a deleted Kustomization stays until its objects are dealt with.
+    pub const FINALIZER: &str = "wickie.dev/finalizer";
     /// The prefix of what Flux has no field for.
     pub const PREFIX: &str = "wickie.dev/";
     /// [`wickie_plan::Policy::prune_limit`].
@@ -30,6 +32,10 @@ pub mod annotation {
     pub const FETCH_WINDOW: &str = "wickie.dev/fetch-window";
     /// [`wickie_model::Budget`] of a source.
     pub const FETCH_BUDGET: &str = "wickie.dev/fetch-budget";
+    /// [`wickie_model::Windows`] in which changes are made.
+    pub const APPLY_WINDOW: &str = "wickie.dev/apply-window";
+    /// Whether drift is repaired outside of them, too.
+    pub const DRIFT_WINDOW: &str = "wickie.dev/drift-window";
     /// [`wickie_plan::Mode`].
     pub const MODE: &str = "wickie.dev/mode";
     /// [`crate::config::MaxAge`]

@@ -80,6 +80,9 @@ pub(crate) struct KustomizationSpec {
     /// Objects whose health is waited for.
     #[serde(default)]
     pub(crate) health_checks: Vec<HealthCheckReference>,
+    /// How the health of kinds is judged whose status follows no convention.
+    #[serde(default)]
+    pub(crate) health_check_exprs: Vec<HealthCheckExpressions>,
     /// Where the manifests come from.
     pub(crate) source_ref: SourceReference,
     /// The service account, of the same namespace, as which everything is applied and deleted.
@@ -120,25 +123,47 @@ pub(crate) struct KustomizationSpec {
     /// Which annotations the build writes of itself: originAnnotations, transformerAnnotations.
     #[serde(default)]
     pub(crate) build_metadata: Vec<String>,
+    /// Fields of the objects that others may change.
+    #[serde(default)]
+    pub(crate) ignore: Vec<IgnoreRule>,
     /// Variables that are put in after the build.
     pub(crate) post_build: Option<PostBuild>,
     /// How what is encrypted in the source is decrypted.
     pub(crate) decryption: Option<Decryption>,
+    /// The cluster that everything is applied to, where that is not the agent's own.
+    pub(crate) kube_config: Option<KubeConfig>,
     #[serde(flatten)]
     #[schemars(skip)]
     pub(crate) rest: BTreeMap<String, Value>,
 }
 
 impl RawSpec for KustomizationSpec {
-    const UNSUPPORTED: &'static [Unsupported] = &[
-        ("kubeConfig", "run an agent in the cluster that it names"),
-        ("healthCheckExprs", "use healthChecks for objects with a Ready condition"),
-        ("ignore", "take the fields out of the manifests in Git"),
-    ];
+    const UNSUPPORTED: &'static [Unsupported] = &[];
 
     fn rest(&self) -> &BTreeMap<String, Value> {
         &self.rest
     }
+}
+
+/// `Kustomization.spec.kubeConfig`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct KubeConfig {
+    /// The Secret, of the same namespace, with the kubeconfig.
+    pub(crate) secret_ref: Option<SecretKeyReference>,
+    /// A ConfigMap that describes a cloud provider's cluster. Understood by Flux, refused by wickie: it takes the provider.
+    pub(crate) config_map_ref: Option<LocalReference>,
+}
+
+/// A Secret of the same namespace, and one of its keys.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SecretKeyReference {
+    /// Name of the Secret.
+    pub(crate) name: String,
+    /// The key in it; `value`, or else `value.yaml`, where it is not given.
+    #[serde(default)]
+    pub(crate) key: String,
 }
 
 /// `Kustomization.spec.commonMetadata`.
@@ -160,6 +185,16 @@ pub(crate) struct Patch {
     /// A strategic merge patch or a JSON patch, as text.
     pub(crate) patch: String,
     /// Which objects it goes to.
+    pub(crate) target: Option<Selector>,
+}
+
+/// `Kustomization.spec.ignore[]`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct IgnoreRule {
+    /// JSON pointers to the fields.
+    pub(crate) paths: Vec<String>,
+    /// Which objects it goes for; all where it is not given.
     pub(crate) target: Option<Selector>,
 }
 
@@ -270,7 +305,7 @@ pub(crate) struct DependencyReference {
     /// Its namespace; that of the referring object where it is not given.
     #[serde(default)]
     pub(crate) namespace: String,
-    /// A CEL expression: refused until it is supported.
+    /// A CEL expression that says when it is ready, over `self` and `dep`; instead of its Ready condition.
     #[serde(default)]
     pub(crate) ready_expr: String,
 }
@@ -298,6 +333,25 @@ pub(crate) struct HealthCheckReference {
     /// Its namespace.
     #[serde(default)]
     pub(crate) namespace: String,
+}
+
+/// `Kustomization.spec.healthCheckExprs[]`: CEL expressions over the fields of the object.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct HealthCheckExpressions {
+    /// API version of the objects; its group alone counts.
+    pub(crate) api_version: String,
+    /// Their kind; every kind of the group where it is not given.
+    #[serde(default)]
+    pub(crate) kind: String,
+    /// Says that the object is as it should be.
+    pub(crate) current: String,
+    /// Says that it is on its way; asked first.
+    #[serde(default)]
+    pub(crate) in_progress: String,
+    /// Says that it has failed; asked second.
+    #[serde(default)]
+    pub(crate) failed: String,
 }
 
 /// `Kustomization.spec.sourceRef`.

@@ -4,18 +4,23 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use wickie_kustomize::{FluxImage, FluxOverlay, FluxPatch, FluxSelector, Substitution};
-use wickie_model::{Gvk, ObjectId, ResourceName, Revision};
+use wickie_model::{Gvk, ObjectId, ResourceName, Revision, Window, Windows};
 use wickie_plan::course::OnUnhealthy;
-use wickie_plan::{DeletionPolicy, Limit, Mode};
+use wickie_plan::{DeletionPolicy, HealthRules, Limit, Mode};
 
 use super::declared::{Declared, annotation};
 use super::duration;
+use super::expressions::{self, Dependency};
 use super::flux::{self, KustomizationSpec};
+use super::ignore::{self, IgnoreRule, Ignoring};
+use super::kube_config::KubeConfigRef;
 use super::secrets::{ValuesKind, ValuesName};
 use super::{Invalid, NodeConfig};
 
 /// The annotations a Kustomization may carry.
-const ANNOTATIONS: [&str; 5] = [
+const ANNOTATIONS: [&str; 7] = [
+    annotation::APPLY_WINDOW,
+    annotation::DRIFT_WINDOW,
     annotation::MANAGED,
     annotation::MODE,
     annotation::ON_UNHEALTHY,
@@ -49,11 +54,17 @@ pub struct Kustomization {
     pub wait: bool,
     /// Objects whose health is waited for.
     pub health_checks: Vec<HealthCheck>,
+    /// How the health of kinds is judged that follow no convention.
+    pub health_rules: HealthRules,
+    /// Fields that others may change.
+    pub ignore: Vec<IgnoreRule>,
     /// Whether objects whose change is refused as immutable are deleted and made again.
     pub force: bool,
     /// The service account, of the same namespace, as which objects are written. Watches and reads stay the agent's own:
     /// they are shared by all Kustomizations, and nothing of what they show goes back to a tenant.
     pub service_account: Option<String>,
+    /// Where the kubeconfig stands of the cluster that it is for; nothing: the agent's own.
+    pub kube_config: Option<KubeConfigRef>,
     /// Whether it is left alone.
     pub suspend: bool,
     /// What is laid over the folder's own kustomization: targetNamespace, namePrefix, patches and so on.
@@ -70,13 +81,17 @@ pub struct Kustomization {
     /// Annotations added to every object.
     pub annotations: BTreeMap<String, String>,
     /// Kustomizations that must be ready first.
-    pub depends_on: Vec<ResourceName>,
+    pub depends_on: Vec<Dependency>,
     /// How many deletions pass unasked.
     pub prune_limit: Option<Limit>,
     /// The revision whose deletions are approved, however many.
     pub prune_approved: Option<Revision>,
     /// Whether to write at all.
     pub mode: Mode,
+    /// When changes are made: the node's window and its own.
+    pub windows: Windows,
+    /// Whether drift from what was applied is repaired outside of them, too.
+    pub repairs_at_any_time: bool,
     /// What is done with a new revision that does not become healthy in time; nothing: it is tried again and again.
     pub on_unhealthy: Option<OnUnhealthy>,
 }
@@ -125,8 +140,13 @@ impl Kustomization {
             let why = "nothing shows whether a revision is healthy: set spec.wait or spec.healthChecks";
             return Err(Invalid::field(format!("metadata.annotations[{}]", annotation::ON_UNHEALTHY), why));
         }
+        let window: Option<Window> = annotated(declared, annotation::APPLY_WINDOW, |text| {
+            text.parse().map_err(|error: wickie_model::ParseWindowError| error.to_string())
+        })?;
         Ok(Self {
             on_unhealthy,
+            windows: node.apply_window.iter().cloned().chain(window).collect(),
+            repairs_at_any_time: annotated(declared, annotation::DRIFT_WINDOW, drift_window)?.unwrap_or(true),
             source: source(&spec.source_ref, &name, node)?,
             path: path(&spec.path)?,
             prune: spec.prune,
@@ -136,8 +156,11 @@ impl Kustomization {
             timeout,
             wait: spec.wait,
             health_checks: spec.health_checks.iter().map(health_check).collect::<Result<_, _>>()?,
+            health_rules: expressions::health_rules(&spec.health_check_exprs)?,
+            ignore: ignore::rules(spec.ignore)?,
             force: spec.force,
             service_account: service_account(spec.service_account_name)?,
+            kube_config: spec.kube_config.map(|it| KubeConfigRef::new(it, &name)).transpose()?,
             suspend: spec.suspend,
             overlay: FluxOverlay {
                 target_namespace: text(spec.target_namespace),
@@ -154,7 +177,7 @@ impl Kustomization {
             decryption: spec.decryption.map(|it| decryption(it, &name)).transpose()?,
             labels: common.labels,
             annotations: common.annotations,
-            depends_on: spec.depends_on.iter().map(|on| dependency(on, &name)).collect::<Result<_, _>>()?,
+            depends_on: expressions::dependencies(&spec.depends_on, &name)?,
             prune_limit: annotated(declared, annotation::PRUNE_LIMIT, str::parse)?,
             prune_approved: annotated(declared, annotation::PRUNE_APPROVE, |text| {
                 text.parse().map_err(|error: wickie_model::ParseRevisionError| error.to_string())
@@ -169,6 +192,17 @@ impl Kustomization {
         let keys = self.decryption.iter().filter_map(|decryption| decryption.secret.clone());
         let keys = keys.map(|name| ValuesName { kind: ValuesKind::Secret, name });
         self.substitute_from.iter().map(|from| from.values.clone()).chain(keys)
+    }
+
+    /// All that it names of ConfigMaps and Secrets: those for a build, and the one with the kubeconfig.
+    pub fn watched_values(&self) -> impl Iterator<Item = ValuesName> {
+        let secret = self.kube_config.iter().map(|it| ValuesName { kind: ValuesKind::Secret, name: it.secret.clone() });
+        self.values_named().chain(secret)
+    }
+
+    /// What others may change, by object.
+    pub fn ignoring(&self) -> Ignoring {
+        Ignoring::new(&self.ignore)
     }
 
     /// Whether anything's health is waited for.
@@ -194,16 +228,7 @@ fn text(text: String) -> Option<String> {
 }
 
 fn patch(patch: flux::Patch) -> FluxPatch {
-    let target = patch.target.map(|target| FluxSelector {
-        group: target.group,
-        version: target.version,
-        kind: target.kind,
-        name: target.name,
-        namespace: target.namespace,
-        label_selector: target.label_selector,
-        annotation_selector: target.annotation_selector,
-    });
-    FluxPatch { patch: patch.patch, target }
+    FluxPatch { patch: patch.patch, target: patch.target.map(FluxSelector::from) }
 }
 
 fn image(image: flux::Image) -> FluxImage {
@@ -267,6 +292,14 @@ fn on_unhealthy(text: &str) -> Result<OnUnhealthy, String> {
     }
 }
 
+fn drift_window(text: &str) -> Result<bool, String> {
+    match text {
+        "always" => Ok(true),
+        "apply-window" => Ok(false),
+        _ => Err(format!("{text:?} is not known: write always or apply-window")),
+    }
+}
+
 fn mode(text: &str) -> Result<Mode, String> {
     match text {
         "enforce" => Ok(Mode::Enforce),
@@ -314,15 +347,6 @@ fn deletion_policy(policy: Option<flux::DeletionPolicy>) -> DeletionPolicy {
     }
 }
 
-fn dependency(on: &flux::DependencyReference, name: &ResourceName) -> Result<ResourceName, Invalid> {
-    if !on.ready_expr.is_empty() {
-        let way_out = "depend on the Ready condition alone";
-        return Err(Invalid::Unsupported { field: "spec.dependsOn[].readyExpr".to_owned(), way_out });
-    }
-    let namespace = if on.namespace.is_empty() { &name.namespace } else { &on.namespace };
-    Ok(ResourceName::new(namespace, &on.name))
-}
-
 fn health_check(check: &flux::HealthCheckReference) -> Result<HealthCheck, Invalid> {
     if check.api_version.is_empty() {
         return Err(Invalid::field("spec.healthChecks[].apiVersion", "is missing; write the object's apiVersion"));
@@ -343,6 +367,7 @@ mod tests {
     use wickie_model::ResourceKind;
 
     use super::*;
+    use crate::config::secrets::SecretData;
     use crate::store::Origin;
 
     fn read(spec: Value, annotations: Value) -> Result<Kustomization, Invalid> {
@@ -384,16 +409,77 @@ mod tests {
                 "spec.decryption.serviceAccountName",
             ),
             ("serviceAccountName", json!("Tenant:x"), "spec.serviceAccountName"),
+            ("kubeConfig", json!({"configMapRef": {"name": "a"}}), "spec.kubeConfig.configMapRef"),
+            ("kubeConfig", json!({"secretRef": {"name": "a"}, "configMapRef": {"name": "a"}}), "exactly one"),
+            ("kubeConfig", json!({}), "exactly one"),
+            ("kubeConfig", json!({"secretRef": {"name": "a", "context": "b"}}), "context"),
             ("intervall", json!("1m"), "spec.intervall"),
             ("interval", json!("often"), "spec.interval"),
             ("path", json!("../other"), "spec.path"),
             ("sourceRef", json!({"kind": "Bucket", "name": "b"}), "spec.sourceRef.kind"),
-            ("dependsOn", json!([{"name": "a", "readyExpr": "true"}]), "readyExpr"),
+            (
+                "dependsOn",
+                json!([{"name": "a", "readyExpr": "dep.x &&"}]),
+                "spec.dependsOn[0].readyExpr: the expression",
+            ),
+            (
+                "dependsOn",
+                json!([{"name": "a"}, {"name": "b", "readyExpr": "other.x == 1"}]),
+                "spec.dependsOn[1].readyExpr",
+            ),
+            ("healthCheckExprs", json!([{"apiVersion": "a/v1", "kind": "B"}]), "current"),
+            (
+                "healthCheckExprs",
+                json!([{"apiVersion": "a/v1", "kind": "B", "current": ""}]),
+                "spec.healthCheckExprs[0].current",
+            ),
+            (
+                "healthCheckExprs",
+                json!([{"apiVersion": "a/v1", "kind": "B", "current": "true", "failed": "now() == 1"}]),
+                "spec.healthCheckExprs[0].failed: the expression \"now() == 1\" calls now()",
+            ),
+            (
+                "healthCheckExprs",
+                json!([{"apiVersion": "a/v1", "current": "true"}, {"apiVersion": "a/v2", "current": "true"}]),
+                "spec.healthCheckExprs[1]",
+            ),
+            (
+                "healthCheckExprs",
+                json!([{"apiVersion": "batch/v1", "kind": "Job", "current": "true"}]),
+                "spec.healthCheckExprs[0].kind",
+            ),
             ("healthChecks", json!([{"kind": "Deployment", "name": "a"}]), "apiVersion"),
+            ("ignore", json!([{"paths": ["/spec/a"]}, {"paths": ["spec.b"]}]), "spec.ignore[1].paths"),
+            ("ignore", json!([{"paths": ["/metadata/name"]}]), "spec.ignore[0].paths"),
+            ("ignore", json!([{"paths": [], "target": {"name": "("}}]), "spec.ignore[0].target"),
         ] {
             let error = read(with(field, value), json!({})).unwrap_err();
             assert!(error.to_string().contains(named), "{error}");
         }
+    }
+
+    #[test]
+    fn a_kubeconfig_is_looked_for_where_flux_does() {
+        let reference = |secret: Value| {
+            let read = read(with("kubeConfig", json!({"secretRef": secret})), json!({})).unwrap();
+            assert_eq!(read.watched_values().count(), 1);
+            assert_eq!(read.values_named().count(), 0, "a build takes nothing from it");
+            read.kube_config.unwrap()
+        };
+        let entries = |keys: &[&str]| {
+            SecretData::new(keys.iter().map(|key| ((*key).to_owned(), key.as_bytes().to_vec())).collect())
+        };
+        let plain = reference(json!({"name": "edge"}));
+        assert_eq!(plain.secret, ResourceName::new("flux-system", "edge"));
+        assert_eq!(plain.of(&entries(&["value.yaml", "value"])), Ok(&b"value"[..]));
+        assert_eq!(plain.of(&entries(&["value.yaml"])), Ok(&b"value.yaml"[..]));
+        assert_eq!(plain.of(&entries(&["config"])), Err("value"));
+        let named = reference(json!({"name": "edge", "key": "config"}));
+        assert_eq!(named.of(&entries(&["value", "config"])), Ok(&b"config"[..]));
+        assert_eq!(named.of(&entries(&["value"])), Err("config"));
+        let document = json!({"spec": {"kubeConfig": {"secretRef": {"name": "edge", "key": "config"}}}});
+        assert_eq!(KubeConfigRef::in_document(&document, "flux-system"), Some(named));
+        assert_eq!(KubeConfigRef::in_document(&json!({"spec": {"path": "edge"}}), "flux-system"), None);
     }
 
     #[test]
@@ -410,7 +496,31 @@ mod tests {
         assert!(blind.to_string().contains("spec.wait"), "{blind}");
         let undone = read(with("wait", json!(true)), json!({"wickie.dev/on-unhealthy": "rollback"})).unwrap();
         assert_eq!(undone.on_unhealthy, Some(OnUnhealthy::Rollback));
+        for (key, value) in [("wickie.dev/apply-window", "Mon-Fry 22:00-04:00"), ("wickie.dev/drift-window", "never")] {
+            let error = read(with("wait", json!(true)), json!({ key: value })).unwrap_err().to_string();
+            assert!(error.contains(key) && error.contains(value), "{error}");
+        }
         let limited = read(with("wait", json!(true)), json!({"wickie.dev/prune-limit": "10%"})).unwrap();
         assert_eq!(limited.prune_limit, Some(Limit::Percent(10)));
+    }
+
+    #[test]
+    fn changes_are_made_as_node_and_object_say() {
+        let node = NodeConfig { apply_window: Some("20:00-06:00".parse().unwrap()), ..NodeConfig::default() };
+        let read = |annotations: Value, node: &NodeConfig| {
+            let document = json!({
+                "apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization",
+                "metadata": {"name": "shop", "annotations": annotations}, "spec": with("wait", json!(true))
+            });
+            let declared = Declared::new(ResourceKind::Kustomization, &document, Origin::File, "flux-system").unwrap();
+            Kustomization::new(&declared, node).unwrap()
+        };
+        let free = read(json!({}), &NodeConfig::default());
+        assert!(free.windows.is_empty() && free.repairs_at_any_time);
+        assert_eq!(read(json!({}), &node).windows.to_string(), "20:00-06:00");
+        let own = json!({annotation::APPLY_WINDOW: "Sat 22:00-23:00", annotation::DRIFT_WINDOW: "apply-window"});
+        let both = read(own, &node);
+        assert_eq!(both.windows.to_string(), "20:00-06:00, and Sat 22:00-23:00");
+        assert!(!both.repairs_at_any_time);
     }
 }

@@ -13,12 +13,15 @@ mod crds;
 mod declared;
 pub mod duration;
 mod error;
+mod expressions;
 pub mod files;
 mod flux;
 pub mod git;
 pub mod git_access;
 mod git_repository;
 mod given_floors;
+mod ignore;
+mod kube_config;
 mod kustomization;
 mod max_age;
 mod node;
@@ -29,16 +32,20 @@ mod secrets;
 mod verification;
 pub mod version_range;
 
+pub(crate) use crds::MANAGED_BY;
 pub use crds::crds;
 pub use declared::{Declared, annotation};
 pub use error::Invalid;
+pub use expressions::Dependency;
 pub use files::{DEFAULT_NAMESPACE, Files, Problem};
 pub use git_repository::GitRepository;
 pub use given_floors::GivenFloors;
+pub use ignore::{IgnoreRule, Ignoring};
+pub use kube_config::KubeConfigRef;
 pub use kustomization::{Decryption, HealthCheck, Kustomization, SubstituteFrom};
 pub use max_age::{MaxAge, ParseMaxAgeError};
 pub use node::NodeConfig;
-pub use secrets::{Named, SecretData, Secrets, ValuesKind, ValuesName};
+pub use secrets::{Named, SecretData, SecretError, Secrets, ValuesKind, ValuesName, read_secret};
 pub use verification::{SigningPolicy, Verification};
 
 /// The Secrets that a declared object names.

@@ -37,6 +37,9 @@ pub struct NodeConfig {
     /// Whether a variable without a value and without a default fails the build. Source: the feature gate
     /// `StrictPostBuildSubstitutions` of kustomize-controller 1.9, with its default.
     pub strict_substitutions: bool,
+    /// Whether a dependency with a `readyExpr` must have its condition Ready as well. Source: the feature gate
+    /// `AdditiveCELDependencyCheck` of kustomize-controller 1.9, with its default.
+    pub additive_ready_expressions: bool,
     /// Folders of this node whose Git repositories an object in the cluster may name by `file://`. None by default: who
     /// may write such an object must not read the node's disk. An object that stands in a file may name any.
     pub local_repositories: Vec<PathBuf>,
@@ -48,6 +51,9 @@ pub struct NodeConfig {
     /// When sources may be asked for news; an object's own window narrows it.
     #[serde(deserialize_with = "written")]
     pub fetch_window: Option<Window>,
+    /// When changes may be made to the cluster; an object's own window narrows it.
+    #[serde(deserialize_with = "written")]
+    pub apply_window: Option<Window>,
     /// How much all sources together may cost.
     #[serde(deserialize_with = "written")]
     pub fetch_budget: Option<Budget>,
@@ -61,10 +67,12 @@ impl Default for NodeConfig {
             rollback_needs_permit: false,
             cross_namespace_references: true,
             strict_substitutions: true,
+            additive_ready_expressions: false,
             local_repositories: Vec::new(),
             verification: Verification::default(),
             unreadable: None,
             fetch_window: None,
+            apply_window: None,
             fetch_budget: None,
             floors: GivenFloors::default(),
             max_age: None,
@@ -90,10 +98,12 @@ impl NodeConfig {
         self.floors.add_missing(&before.floors);
         self.max_age = self.max_age.into_iter().chain(before.max_age).min();
         self.require_verified |= before.require_verified;
+        self.additive_ready_expressions |= before.additive_ready_expressions;
         if self.verification.is_empty() {
             self.verification = before.verification;
         }
         self.fetch_window = self.fetch_window.take().or(before.fetch_window);
+        self.apply_window = self.apply_window.take().or(before.apply_window);
         self.fetch_budget = self.fetch_budget.take().or(before.fetch_budget);
     }
 
@@ -148,7 +158,7 @@ mod tests {
             (read.fetch_window.unwrap().to_string(), read.fetch_budget.unwrap().bytes),
             ("22:00-04:00".into(), 5 << 20)
         );
-        for (field, value) in [("fetch-window", "at night"), ("fetch-budget", "5Mi")] {
+        for (field, value) in [("fetch-window", "at night"), ("apply-window", "at noon"), ("fetch-budget", "5Mi")] {
             let error = node(json!({ field: value })).unwrap_err().to_string();
             assert!(error.contains(value), "{error}");
         }

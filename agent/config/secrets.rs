@@ -5,9 +5,10 @@ use std::fmt;
 
 use base64::Engine as _;
 use serde_json::Value;
-use wickie_model::ResourceName;
+use wickie_model::{Gvk, ObjectId, ResourceName};
 
 use super::Invalid;
+use crate::cluster::{ApiError, Cluster, Kind};
 
 /// Which Secret.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -115,6 +116,30 @@ impl SecretData {
     pub fn entries(&self) -> impl Iterator<Item = (String, Vec<u8>)> {
         self.0.clone().into_iter()
     }
+}
+
+/// A Secret of the cluster could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// It could not be had.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// It is no Secret that can be used.
+    #[error("Secret/{0}: {1}")]
+    Invalid(ResourceName, Invalid),
+}
+
+/// Reads a Secret of the cluster; nothing where it is not there.
+pub async fn read_secret(cluster: &Cluster, name: &Named) -> Result<Option<SecretData>, SecretError> {
+    let kind = Kind::new(Gvk::new("v1", "Secret"), "secrets", true);
+    let id = ObjectId {
+        group: String::new(),
+        kind: "Secret".to_owned(),
+        namespace: name.0.namespace.clone(),
+        name: name.0.name.clone(),
+    };
+    let Some(object) = cluster.get(&kind, &id).await? else { return Ok(None) };
+    SecretData::from_document(&object).map(Some).map_err(|error| SecretError::Invalid(name.0.clone(), error))
 }
 
 fn object<'a>(document: &'a Value, key: &str) -> impl Iterator<Item = (&'a String, &'a Value)> {

@@ -98,7 +98,7 @@ impl Announcer {
             metadata,
         };
         if about.is_some_and(|about| about.origin == Origin::Cluster) {
-            let (client, event) = (self.cluster.client().clone(), kube_event(&event, &self.instance));
+            let (client, event) = (self.cluster.writer().clone(), kube_event(&event, &self.instance));
             tokio::task::spawn_local(async move {
                 if let Err(error) = send_kube_event(client, &event).await {
                     tracing::debug!(%error, "a Kubernetes Event was not taken");

@@ -4,13 +4,19 @@
 //! has it. One that has it and no longer wants it hands it over: nothing is deleted and made again. That holds also for one
 //! that has to wait before it may begin; but what it will want keeps nobody from having it meanwhile.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use wickie_model::{ObjectId, ResourceName};
 
 /// Who wants and who has what.
 #[derive(Debug, Default)]
-pub(super) struct Claims(HashMap<ObjectId, Vec<Claim>>);
+pub(super) struct Claims {
+    claims: HashMap<ObjectId, Vec<Claim>>,
+    /// The objects that an owner has a claim on: what it wants is replaced without a look at everybody else's.
+    objects: HashMap<ResourceName, HashSet<ObjectId>>,
+    /// The owners whose objects are not in the agent's own cluster, and where they are.
+    places: HashMap<ResourceName, String>,
+}
 
 #[derive(Debug)]
 struct Claim {
@@ -22,6 +28,18 @@ struct Claim {
 }
 
 impl Claims {
+    /// Where an owner's objects are; nothing: in the agent's own cluster. Two of the same name in two clusters are two.
+    pub(super) fn place(&mut self, owner: &ResourceName, place: Option<String>) {
+        match place {
+            Some(place) => drop(self.places.insert(owner.clone(), place)),
+            None => drop(self.places.remove(owner)),
+        }
+    }
+
+    fn together(&self, one: &ResourceName, other: &ResourceName) -> bool {
+        self.places.is_empty() || self.places.get(one) == self.places.get(other)
+    }
+
     /// Replaces all that `owner` wants.
     pub(super) fn want<'a>(&mut self, owner: &ResourceName, ids: impl IntoIterator<Item = &'a ObjectId>) {
         self.replace(owner, [], |claim| &mut claim.means);
@@ -44,36 +62,49 @@ impl Claims {
         ids: impl IntoIterator<Item = &'a ObjectId>,
         flag: fn(&mut Claim) -> &mut bool,
     ) {
-        for claims in self.0.values_mut() {
-            claims.iter_mut().filter(|claim| claim.owner == *owner).for_each(|claim| *flag(claim) = false);
+        let mut objects = self.objects.remove(owner).unwrap_or_default();
+        for id in &objects {
+            let own = self.claims.get_mut(id).into_iter().flatten().filter(|claim| claim.owner == *owner);
+            own.for_each(|claim| *flag(claim) = false);
         }
         for id in ids {
-            let claims = self.0.entry(id.clone()).or_default();
+            let claims = self.claims.entry(id.clone()).or_default();
             let index = match claims.iter().position(|claim| claim.owner == *owner) {
                 Some(index) => index,
                 None => {
+                    objects.insert(id.clone());
                     claims.push(Claim { owner: owner.clone(), wants: false, means: false, has: false });
                     claims.len() - 1
                 }
             };
             *flag(&mut claims[index]) = true;
         }
-        self.0.retain(|_, claims| {
+        objects.retain(|id| {
+            let Some(claims) = self.claims.get_mut(id) else { return false };
             claims.retain(|claim| claim.wants || claim.means || claim.has);
-            !claims.is_empty()
+            let kept = claims.iter().any(|claim| claim.owner == *owner);
+            if claims.is_empty() {
+                self.claims.remove(id);
+            }
+            kept
         });
+        if !objects.is_empty() {
+            self.objects.insert(owner.clone(), objects);
+        }
     }
 
     /// Who else the object belongs to, where it is not `owner`'s.
     pub(super) fn other(&self, id: &ObjectId, owner: &ResourceName) -> Option<&ResourceName> {
-        let claims = self.0.get(id)?;
-        let first = claims.iter().filter(|claim| claim.wants).min_by_key(|claim| (!claim.has, &claim.owner))?;
+        let claims = self.claims.get(id)?;
+        let wanting = claims.iter().filter(|claim| claim.wants && self.together(&claim.owner, owner));
+        let first = wanting.min_by_key(|claim| (!claim.has, &claim.owner))?;
         (first.owner != *owner).then_some(&first.owner)
     }
 
     /// To whom an object goes that `owner` no longer wants.
     pub(super) fn heir(&self, id: &ObjectId, owner: &ResourceName) -> Option<&ResourceName> {
-        let means = || self.0.get(id)?.iter().find(|claim| claim.means && claim.owner != *owner);
+        let other = |claim: &&Claim| claim.means && claim.owner != *owner && self.together(&claim.owner, owner);
+        let means = || self.claims.get(id)?.iter().find(other);
         self.other(id, owner).or_else(|| means().map(|claim| &claim.owner))
     }
 }
@@ -117,6 +148,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_of_one_name_in_two_clusters_is_two() {
+        let (a, b, c, id) = (named("a"), named("b"), named("c"), id());
+        let mut claims = Claims::default();
+        for owner in [&a, &b, &c] {
+            claims.want(owner, [&id]);
+        }
+        claims.place(&b, Some("https://edge".to_owned()));
+        assert_eq!((claims.other(&id, &a), claims.other(&id, &b), claims.other(&id, &c)), (None, None, Some(&a)));
+        claims.want(&b, []);
+        assert_eq!(claims.heir(&id, &b), None, "it goes to nobody of another cluster");
+        claims.want(&b, [&id]);
+        claims.place(&c, Some("https://edge".to_owned()));
+        assert_eq!((claims.other(&id, &c), claims.other(&id, &a)), (Some(&b), None));
+        claims.place(&b, None);
+        assert_eq!((claims.other(&id, &c), claims.other(&id, &b)), (None, Some(&a)));
+    }
+
+    #[test]
     fn of_two_equals_the_first_by_name_has_it() {
         let (a, b, id) = (named("a"), named("b"), id());
         let mut claims = Claims::default();
@@ -126,6 +175,6 @@ mod tests {
         claims.want(&a, []);
         assert_eq!(claims.other(&id, &b), None);
         claims.want(&b, []);
-        assert!(claims.0.is_empty());
+        assert!(claims.claims.is_empty() && claims.objects.is_empty());
     }
 }

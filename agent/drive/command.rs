@@ -1,14 +1,16 @@
 //! Orders from the control socket.
 
-use std::path::PathBuf;
-
 use tokio::sync::oneshot;
 use wickie_model::{Ending, Resource, ResourceKind, ResourceName, Severity, condition_type, reason};
 use wickie_plan::cycle::{Cause, Hold, Stage, State};
 
-use super::{Drive, records, rollback};
-use crate::serve::{Asked, Command, Counts, KustomizationLive, Live, Outcome, Phase, Problem, Refused, SourceLive};
-use crate::store::Origin;
+use super::lease::Role;
+use super::{Drive, rollback};
+use crate::cluster::Kind;
+use crate::serve::{
+    Against, Asked, Command, Counts, KustomizationLive, Live, Outcome, Phase, Problem, Refused, SourceLive,
+};
+use crate::store::{Origin, Record};
 
 /// How many objects that are not well are told of.
 const PROBLEMS: usize = 20;
@@ -19,11 +21,20 @@ pub(super) struct Waiter {
     note: Option<String>,
     /// A source that is to be asked first, and whose failure is one of the whole order.
     source: Option<ResourceName>,
+    /// A run was under way when it was asked for: that is not the one that is waited for.
+    later: bool,
     reply: oneshot::Sender<Asked<Outcome>>,
 }
 
 impl Drive {
     pub(super) fn obey(&mut self, order: Command) {
+        let order = match &self.role {
+            Role::StandsBy(why) => match order.unless_writing(why) {
+                Some(order) => order,
+                None => return,
+            },
+            Role::Writes { .. } => order,
+        };
         match order {
             Command::Reconcile { resource, with_source, wait, reply } => {
                 self.order_reconcile(resource, with_source, wait, reply);
@@ -33,7 +44,9 @@ impl Drive {
             Command::Rollback { resource, to, permit, wait, reply } => {
                 self.order_rollback(rollback::Order { resource, to, permit, wait, reply });
             }
-            Command::Diff { name, path, reply } => self.order_diff(&name, path, reply),
+            Command::Release { names, dry_run, reply } => self.order_release(names, dry_run, reply),
+            Command::Forget { name, reply } => self.order_forget(&name, reply),
+            Command::Diff { name, against, reply } => self.order_diff(&name, against, reply),
             Command::Hook { receiver, reply } => {
                 let asked = self.hooked(&receiver);
                 let _ = reply.send(asked);
@@ -93,7 +106,7 @@ impl Drive {
             }
         }
         if wait {
-            self.waiters.push(Waiter { resource, note, source: asked, reply });
+            self.queue(resource, note, asked, reply);
         } else {
             let _ = reply.send(Ok(Outcome { note, ..self.outcome(&resource, false) }));
         }
@@ -104,11 +117,21 @@ impl Drive {
         let Some(declared) = self.declared.get(&resource).cloned() else {
             return drop(reply.send(self.known(&resource).map(|()| self.outcome(&resource, true))));
         };
-        if declared.origin == Origin::Cluster {
+        let released = !suspend && self.is_released(&resource);
+        if released {
+            self.record(&declared).released = false;
+            if resource.kind == ResourceKind::Kustomization {
+                self.take_up(&declared);
+            }
+        }
+        // What was released may not be suspended in the cluster at all.
+        if declared.origin == Origin::Cluster && (suspend || !released || declared.suspended()) {
+            let record = self.record(&declared).clone();
+            self.batch.records.push(record);
             let cluster = self.shared.cluster.clone();
             let outcome = self.outcome(&resource, false);
             tokio::task::spawn_local(async move {
-                let (kind, id) = records::path(&resource);
+                let (kind, id) = Kind::place(&resource);
                 let patch = serde_json::json!({"spec": {"suspend": suspend}});
                 let written = cluster.merge(&kind, &id, &patch).await;
                 let _ =
@@ -132,7 +155,7 @@ impl Drive {
             ResourceKind::Alert => {}
         }
         match wait {
-            true => self.waiters.push(Waiter { resource, note: None, source: None, reply }),
+            true => self.queue(resource, None, None, reply),
             false => drop(reply.send(Ok(self.outcome(&resource, true)))),
         }
     }
@@ -142,14 +165,17 @@ impl Drive {
         let outcome = self.outcome(resource, true);
         // Until its source has been asked, nothing that ends is what was waited for.
         let early = self.kustomizations.get(&resource.name).is_some_and(|state| state.after_source);
-        let ends = |waiter: &Waiter| waiter.resource == *resource && !(early && waiter.source.is_some());
-        let (done, waiting) = self.waiters.drain(..).partition(ends);
+        // Another run begins, for what was asked for while this one was under way.
+        let again = self.is_busy(resource);
+        let of_this = |waiter: &Waiter| waiter.resource == *resource && !(early && waiter.source.is_some());
+        let ends = |waiter: &Waiter| of_this(waiter) && !(again && waiter.later);
+        let (done, mut waiting): (Vec<_>, Vec<_>) = self.waiters.drain(..).partition(ends);
+        waiting.iter_mut().filter(|waiter| of_this(waiter)).for_each(|waiter| waiter.later = false);
         self.waiters = waiting;
-        let done: Vec<Waiter> = done;
         for Waiter { note, source, reply, .. } in done {
             let refused = source.and_then(|source| self.source_refusal(&source, &outcome));
             let outcome = refused.unwrap_or_else(|| outcome.clone());
-            let _ = reply.send(Ok(Outcome { note, ..outcome }));
+            let _ = reply.send(Ok(Outcome { note: note.or(outcome.note.clone()), ..outcome }));
         }
     }
 
@@ -171,22 +197,42 @@ impl Drive {
         })
     }
 
+    /// Whether a run of a Kustomization is under way.
+    fn is_busy(&self, resource: &Resource) -> bool {
+        let state = self.kustomizations.get(&resource.name).filter(|_| resource.kind == ResourceKind::Kustomization);
+        state.is_some_and(|state| state.cycle().is_busy())
+    }
+
+    fn queue(
+        &mut self,
+        resource: Resource,
+        note: Option<String>,
+        source: Option<ResourceName>,
+        reply: oneshot::Sender<Asked<Outcome>>,
+    ) {
+        let later = self.is_busy(&resource);
+        self.waiters.push(Waiter { resource, note, source, later, reply });
+    }
+
     /// Answers when the work on a resource is done, or at once.
     pub(super) fn wait_for(&mut self, resource: Resource, wait: bool, reply: oneshot::Sender<Asked<Outcome>>) {
         match wait {
-            true => self.waiters.push(Waiter { resource, note: None, source: None, reply }),
+            true => self.queue(resource, None, None, reply),
             false => drop(reply.send(Ok(self.outcome(&resource, false)))),
         }
     }
 
     fn outcome(&self, resource: &Resource, done: bool) -> Outcome {
-        let conditions = self.records.get(resource).map(records::conditions).unwrap_or_default();
+        let conditions = self.records.get(resource).map(Record::conditions).unwrap_or_default();
         let ready = conditions.get(condition_type::READY);
         // What somebody set back is as they want it, though not as Git does.
         let set_back = resource.kind == ResourceKind::Kustomization
             && self.against(&resource.name).is_some_and(|trial| trial.ending == Ending::SetBack)
             && ready.is_some_and(|ready| ready.reason == reason::ROLLED_BACK);
-        let healthy = conditions.is_true(condition_type::READY) || set_back || !done;
+        let held = conditions.get(condition_type::APPLY_HELD);
+        // What waits for its window has not failed.
+        let waits = held.zip(ready).is_some_and(|(held, ready)| held.reason == ready.reason);
+        let healthy = conditions.is_true(condition_type::READY) || set_back || waits || !done;
         let revision = match resource.kind {
             ResourceKind::GitRepository => self.source_revision(&resource.name),
             _ => {
@@ -201,7 +247,8 @@ impl Drive {
             reason: ready.map(|ready| ready.reason.clone()).unwrap_or_default(),
             message: ready.map(|ready| ready.message.clone()).unwrap_or_default(),
             revision,
-            note: None,
+            waits: done && held.is_some(),
+            note: held.filter(|_| done && !waits).map(|held| held.message.clone()),
         }
     }
 
@@ -225,6 +272,8 @@ impl Drive {
             let live = KustomizationLive {
                 phase: phase(state.cycle()),
                 next_run: state.next_run().and_then(wall),
+                held: self.held_live(name),
+                cluster: self.cluster_live(state),
                 objects: Some(Counts {
                     total: count(state.inventory.len()),
                     in_progress: count(unhealthy.len() - failed),
@@ -235,28 +284,32 @@ impl Drive {
             (name.clone(), live)
         });
         Live {
-            cluster: self.reachable.live(),
+            cluster: self.targets.own.reachable.borrow().live(),
             sources: sources.collect(),
             kustomizations: kustomizations.collect(),
             providers: self.reporter.states(),
             starting: self.starting(),
+            stands_by: match &self.role {
+                Role::StandsBy(why) => Some(why.clone()),
+                Role::Writes { .. } => None,
+            },
             api_requests: self.shared.cluster.requests(),
         }
     }
 
     /// What is waited for before the agent is fully at work.
-    fn starting(&self) -> Vec<String> {
+    pub(super) fn starting(&self) -> Vec<String> {
         let inputs = (!self.cluster_input.is_read()).then(|| "what the cluster declares is not read yet".to_owned());
         let sources = self.sources.iter().filter(|(_, state)| state.is_starting());
         inputs.into_iter().chain(sources.map(|(name, _)| format!("GitRepository {name} is being loaded"))).collect()
     }
 
-    fn order_diff(&mut self, name: &ResourceName, path: Option<PathBuf>, reply: oneshot::Sender<Asked<String>>) {
+    fn order_diff(&mut self, name: &ResourceName, against: Against, reply: oneshot::Sender<Asked<String>>) {
         let resource = Resource::new(ResourceKind::Kustomization, name.clone());
         if let Err(refused) = self.known(&resource) {
             return drop(reply.send(Err(refused)));
         }
-        match self.diff(name, path) {
+        match self.diff(name, against) {
             Some(work) => drop(tokio::task::spawn_local(async move {
                 let _ = reply.send(work.await);
             })),
@@ -270,9 +323,14 @@ impl Drive {
 
 fn phase(state: &State) -> Phase {
     match state {
-        State::Held(Hold::Suspended | Hold::Starting | Hold::Source(_) | Hold::Dependency(_) | Hold::Invalid(_)) => {
-            Phase::Held
-        }
+        State::Held(
+            Hold::Suspended
+            | Hold::StandsBy(_)
+            | Hold::Starting
+            | Hold::Source(_)
+            | Hold::Dependency(_)
+            | Hold::Invalid(_),
+        ) => Phase::Held,
         State::Idle { .. } | State::Gone => Phase::Idle,
         State::Finalizing { .. } | State::Turning(_) => Phase::Applying,
         State::Running(_) => match state.stage() {

@@ -12,62 +12,89 @@ use serde_json::Value;
 use similar::TextDiff;
 use wickie_kustomize::yaml;
 use wickie_model::{Digest, Inventory, Manifest, ObjectId, ResourceName};
+use wickie_plan::drift::Manager;
+use wickie_plan::ignore;
 
-use super::Drive;
 use super::run::{self, BuildKey, Shared};
+use super::{Drive, rollback};
 use crate::chain::chain;
-use crate::cluster::{ApiError, Class};
-use crate::config::Kustomization;
+use crate::cluster::{ApiError, Class, Cluster, MANAGER};
 use crate::config::git::GitSource;
-use crate::render::{self, Broken};
-use crate::serve::{Asked, Refused};
+use crate::config::{Ignoring, Kustomization};
+use crate::render::{self, Broken, Inputs};
+use crate::serve::{Against, Asked, Refused};
 
 impl Drive {
     /// The work of a diff; nothing where there is no snapshot to compare with.
     ///
-    /// With a path, what stands in that folder of the agent's disk is built instead of what is in Git, with the same spec
-    /// and values. Whoever may ask may read it: the control socket is open to the agent's own user alone.
+    /// What is built instead of the revision that is followed, it is built with the same spec and values. Whoever may ask
+    /// may read a folder of the agent's disk: the control socket is open to the agent's own user alone.
     pub(super) fn diff(
         &self,
         name: &ResourceName,
-        path: Option<PathBuf>,
+        against: Against,
     ) -> Option<impl Future<Output = Asked<String>> + use<>> {
         let state = self.kustomizations.get(name)?;
         let spec = state.spec()?;
         let inputs = self.inputs_of(name, &spec);
-        let from = match path {
-            Some(path) => From::Folder(path),
-            None => From::Git(Box::new(self.git_source(&spec.source)?), Box::new(self.build_key(name)?)),
+        let git = || Some((Box::new(self.git_source(&spec.source)?), Box::new(self.build_key(name)?)));
+        let from = match against {
+            Against::Folder(path) => From::Folder(path),
+            Against::Followed => git().map(|(git, key)| From::Git(git, key, None))?,
+            Against::Revision(wanted) => git().map(|(git, key)| From::Git(git, key, Some(wanted)))?,
         };
         let inventory = state.inventory.clone();
         let shared = self.shared.clone();
+        let target = self.target(state).cloned().map_err(ToString::to_string);
         Some(async move {
             let refused = |message: String| Refused::Not { message };
+            let cluster = target.map_err(refused)?.cluster;
             let inputs = inputs.map_err(|trouble| refused(trouble.to_string()))?;
             let (manifests, broken) = match from {
-                From::Git(git, key) => {
+                From::Git(git, mut key, wanted) => {
+                    if let Some(wanted) = wanted {
+                        let stored = rollback::stored(&shared.store, &spec.source).await;
+                        let stored = stored.map_err(|error| refused(chain(&error)))?;
+                        key.revision = rollback::find(&stored, &wanted).map_err(refused)?.clone();
+                    }
                     let built = run::build(&shared, &spec, &inputs, &git, &key).await;
-                    let (wanted, manifests) = built.map_err(|error| refused(chain(&error)))?;
-                    (manifests, wanted.broken.clone())
+                    let wanted = built.map_err(|error| refused(chain(&error)))?;
+                    (wanted.manifests.all().map_err(|error| refused(error.to_string()))?, wanted.broken.clone())
                 }
                 From::Folder(path) => {
-                    let built = render::build_folder(&spec, &inputs, &path).map_err(|error| refused(chain(&error)))?;
-                    (Rc::new(built.manifests), built.broken)
+                    let built = build_folder(&shared, &spec, inputs, path).await.map_err(refused)?;
+                    (built.manifests, built.broken)
                 }
             };
-            diff(&shared, &spec, &manifests, &broken, &inventory).await
+            diff(&cluster, &spec, &manifests, &broken, &inventory).await
         })
     }
 }
 
 /// What is compared with the cluster.
 enum From {
-    Git(Box<GitSource>, Box<BuildKey>),
+    /// A stored revision, where one is named.
+    Git(Box<GitSource>, Box<BuildKey>, Option<String>),
     Folder(PathBuf),
 }
 
-async fn diff(
+/// Builds a folder, when it is its turn among the builds. Disk and build keep nobody waiting: they have a thread of their own.
+async fn build_folder(
     shared: &Shared,
+    spec: &Kustomization,
+    inputs: Inputs,
+    path: PathBuf,
+) -> Result<render::Built, String> {
+    // It is never closed.
+    let _leave = shared.building.acquire().await;
+    let spec = spec.clone();
+    let build = move || render::build_folder(&spec, &inputs, &path).map_err(|error| chain(&error));
+    let built = tokio::task::spawn_blocking(build).await;
+    built.map_err(|error| format!("the build ended without a result: {error}; please report this"))?
+}
+
+async fn diff(
+    cluster: &Cluster,
     spec: &Rc<Kustomization>,
     manifests: &BTreeMap<ObjectId, Manifest>,
     broken: &[Broken],
@@ -78,8 +105,9 @@ async fn diff(
     for broken in broken {
         let _ = writeln!(text, "# not compared: {broken}");
     }
+    let ignoring = spec.ignoring();
     for (id, manifest) in manifests {
-        match compare(shared, id, manifest).await {
+        match compare(cluster, id, manifest, &ignoring).await {
             Ok(Some(difference)) => text.push_str(&difference),
             Ok(None) => {}
             Err(error) if error.class.is_transient() => return Err(refused(error.to_string())),
@@ -94,20 +122,27 @@ async fn diff(
     Ok(text)
 }
 
-async fn compare(shared: &Shared, id: &ObjectId, manifest: &Manifest) -> Result<Option<String>, ApiError> {
-    let body = manifest.body();
-    let kind = match shared.cluster.kind(manifest.gvk()).await {
+async fn compare(
+    cluster: &Cluster,
+    id: &ObjectId,
+    manifest: &Manifest,
+    ignoring: &Ignoring,
+) -> Result<Option<String>, ApiError> {
+    let kind = match cluster.kind(manifest.gvk()).await {
         Ok(kind) => kind,
         Err(error) if error.class == Class::NoSuchKind => {
             return Ok(Some(format!("+ {id} would be created, with its kind\n")));
         }
         Err(error) => return Err(error),
     };
-    let live = shared.cluster.get(&kind, id).await?;
-    let merged = match shared.cluster.apply_dry(&kind, id, body).await {
+    let live = cluster.get(&kind, id).await?;
+    let settled =
+        |live: &Value| ignore::settled(manifest.body(), live, &ignoring.of(manifest.body()), Manager(MANAGER));
+    let body = live.as_ref().map_or_else(|| manifest.body().clone(), settled);
+    let merged = match cluster.apply_dry(&kind, id, &body).await {
         Ok(merged) => merged,
         // Its namespace is made by the same run.
-        Err(error) if error.class == Class::NoNamespace && live.is_none() => body.clone(),
+        Err(error) if error.class == Class::NoNamespace && live.is_none() => body,
         Err(error) => return Err(error),
     };
     let secret = manifest.holds_secrets();

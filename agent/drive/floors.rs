@@ -45,6 +45,8 @@ pub(super) struct ClusterFloors {
     moved: BTreeSet<ResourceName>,
     /// What was last said of it.
     said: Option<String>,
+    /// The sources that it named before this process has written to it; nothing while it was not read.
+    before: Option<BTreeSet<ResourceName>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -61,6 +63,8 @@ pub(super) struct Synced {
     ahead: Vec<KeptFloor>,
     /// What was wrong with it.
     trouble: Option<String>,
+    /// The sources that it named as it was read; nothing where it was known already.
+    before: Option<BTreeSet<ResourceName>>,
 }
 
 /// Why there is none.
@@ -86,6 +90,12 @@ impl ClusterFloors {
         self.due.filter(|_| !self.busy)
     }
 
+    /// Whether an agent that lived where this one does has followed a source in this cluster before; nothing while that is
+    /// not known.
+    pub(super) fn knew(&self, source: &ResourceName) -> Option<bool> {
+        self.before.as_ref().map(|before| before.contains(source))
+    }
+
     /// Whether what is stored may be loaded: the ConfigMap was read, or cannot be for now.
     pub(super) fn is_answered(&self) -> bool {
         self.answered
@@ -109,8 +119,9 @@ impl Drive {
         let (cluster, git, namespace) =
             (self.shared.cluster.clone(), self.shared.git.clone(), self.settings.namespace.clone());
         let (seen, moved, first) = (floors.seen.clone(), std::mem::take(&mut floors.moved), !floors.answered);
+        let writes = self.role.writes();
         self.answer(async move {
-            let sync = sync(&cluster, &git, &namespace, seen, &moved);
+            let sync = sync(&cluster, &git, &namespace, seen, &moved, writes);
             let answer = match first {
                 true => tokio::time::timeout(FIRST_ANSWER, sync).await.unwrap_or(Err(SyncError::Silence)),
                 false => sync.await,
@@ -127,7 +138,10 @@ impl Drive {
         let mut ahead: Vec<KeptFloor> = Vec::new();
         let trouble = match answer {
             Ok(synced) => {
-                let Synced { seen, ahead: found, trouble } = *synced;
+                let Synced { seen, ahead: found, trouble, before } = *synced;
+                if floors.before.is_none() {
+                    floors.before = before;
+                }
                 floors.failures = 0;
                 self.shared.git.note_copies(Kept::Cluster, seen.floors.clone());
                 let before = floors.seen.replace(seen).unwrap_or_default().floors;
@@ -170,19 +184,24 @@ impl Drive {
     }
 }
 
-/// Reads the ConfigMap, unless it is known, and writes it if it lacks what the store has.
+/// Reads the ConfigMap, unless it is known, and writes it if it lacks what the store has, where this agent writes at all.
 async fn sync(
     cluster: &Cluster,
     git: &Git,
     namespace: &str,
     seen: Option<Seen>,
     moved: &BTreeSet<ResourceName>,
+    writes: bool,
 ) -> Result<Synced, SyncError> {
     let (kind, id) = place(namespace);
     let mut trouble = None;
-    let mut known = match seen {
-        Some(seen) => seen,
-        None => read(cluster, &kind, &id, &mut trouble).await?,
+    let (mut known, before) = match seen {
+        Some(seen) => (seen, None),
+        None => {
+            let read = read(cluster, &kind, &id, &mut trouble).await?;
+            let before = read.floors.iter().map(|floor| floor.source.clone()).collect();
+            (read, Some(before))
+        }
     };
     for _ in 0..ROUNDS {
         let own = git.own_floors().await?;
@@ -191,8 +210,8 @@ async fn sync(
             changed |= merge_floors(&mut known.floors, &own, Some(name));
         }
         changed |= merge_floors(&mut known.floors, &own, None);
-        if known.floors.is_empty() || !(changed || trouble.is_some()) {
-            return Ok(synced(known, &own, trouble));
+        if known.floors.is_empty() || !(changed || trouble.is_some()) || !writes {
+            return Ok(Synced { before, ..synced(known, &own, trouble) });
         }
         match cluster.apply(&kind, &id, &document(namespace, &known), true).await {
             Ok(sent) => {
@@ -200,7 +219,7 @@ async fn sync(
                     trouble = Some("it was deleted; it is written again".to_owned());
                 }
                 known.version = version(&sent.object);
-                return Ok(synced(known, &own, trouble));
+                return Ok(Synced { before, ..synced(known, &own, trouble) });
             }
             Err(error) if error.class == Class::Stale => known = read(cluster, &kind, &id, &mut trouble).await?,
             Err(error) => return Err(error.into()),
@@ -213,7 +232,7 @@ fn synced(seen: Seen, own: &[OwnFloor], trouble: Option<String>) -> Synced {
     let is_own =
         |copy: &KeptFloor| own.iter().any(|own| own.kept.source == copy.source && own.kept.floor == copy.floor);
     let ahead = seen.floors.iter().filter(|copy| !is_own(copy)).cloned().collect();
-    Synced { seen, ahead, trouble }
+    Synced { seen, ahead, trouble, before: None }
 }
 
 async fn read(cluster: &Cluster, kind: &Kind, id: &ObjectId, trouble: &mut Option<String>) -> Result<Seen, ApiError> {

@@ -7,6 +7,7 @@ use super::Drive;
 use super::records::Say;
 use crate::config::MaxAge;
 use crate::source::Began;
+use crate::store::Record;
 
 /// The newest commit is old; nothing is refused yet.
 const AGING: &str = "Aging";
@@ -62,7 +63,7 @@ impl Drive {
     }
 
     fn reason_of(&self, resource: &wickie_model::Resource, type_: &str) -> Option<String> {
-        let conditions = self.records.get(resource).map(super::records::conditions)?;
+        let conditions = self.records.get(resource).map(Record::conditions)?;
         conditions.get(type_).map(|condition| condition.reason.clone())
     }
 }

@@ -11,14 +11,11 @@ use tokio::task::AbortHandle;
 use wickie_model::{Gvk, Resource, ResourceKind};
 use wickie_plan::cycle::{Cause, spread};
 
-use super::{Drive, Event, records};
+use super::{Drive, Event};
 use crate::cluster::Kind;
-use crate::cluster::watch::{self, Seen, Selection};
-use crate::config::{Declared, SecretData, Secrets, annotation, files, secrets_named};
+use crate::cluster::watch::{self, Seen, Selection, Within};
+use crate::config::{Declared, SecretError, Secrets, annotation, files, read_secret, secrets_named};
 use crate::store::Origin;
-
-/// Our finalizer: a deleted Kustomization stays until its objects are dealt with.
-const FINALIZER: &str = "wickie.dev/finalizer";
 
 /// How often it is asked whether Flux is still active, while that keeps us from work.
 const ASK_FLUX: Duration = Duration::from_secs(30);
@@ -103,17 +100,20 @@ impl Drive {
         self.file_values_changed(&before);
     }
 
-    pub(super) fn look_at_files(&mut self) {
-        if files::fingerprint(&self.settings.config) != self.files_seen {
+    /// Reads the configuration files again where they are others now, and tells whether they are.
+    pub(super) fn look_at_files(&mut self) -> bool {
+        let changed = files::fingerprint(&self.settings.config) != self.files_seen;
+        if changed {
             self.read_files();
         }
+        changed
     }
 
     /// Follows the CRDs of our kinds.
     pub(super) fn watch_definitions(&mut self) {
         let gvk = Gvk::new("apiextensions.k8s.io/v1", "CustomResourceDefinition");
         let kind = Kind::new(gvk, "customresourcedefinitions", false);
-        let selection = Selection { kind, labels: String::new(), only: None, metadata: true };
+        let selection = Selection { kind, labels: String::new(), within: Within::Cluster, metadata: true };
         let (cluster, events) = (self.shared.cluster.clone(), self.events.clone());
         tokio::task::spawn_local(watch::watch(cluster, selection, events, Event::Definitions));
     }
@@ -143,12 +143,16 @@ impl Drive {
                     self.definition_gone(kind);
                 }
             }
+            Seen::Again => {
+                let gvk = Gvk::new("apiextensions.k8s.io/v1", "CustomResourceDefinition");
+                self.targets.own.reachable.borrow_mut().note(None, &gvk);
+            }
             Seen::Blind(error) => {
                 let gvk = Gvk::new("apiextensions.k8s.io/v1", "CustomResourceDefinition");
                 // Where the CRDs may not be listed, nothing is declared in the cluster as far as we can know.
                 self.cluster_input.definitions_read |= !error.class.is_transient();
                 tracing::debug!(%error, "the CRDs cannot be seen");
-                self.reachable.note(&Seen::Blind(error), &gvk);
+                self.targets.own.reachable.borrow_mut().note(Some(&error), &gvk);
             }
         }
     }
@@ -158,9 +162,8 @@ impl Drive {
             return;
         }
         self.definition_gone(kind);
-        let gvk = Gvk { group: kind.group().to_owned(), version: kind.version().to_owned(), kind: kind.to_string() };
         let labels = if ours || self.settings.all { String::new() } else { format!("{}=true", annotation::MANAGED) };
-        let selection = Selection { kind: Kind::new(gvk, kind.plural(), true), labels, only: None, metadata: false };
+        let selection = Selection { kind: Kind::ours(kind), labels, within: Within::Cluster, metadata: false };
         let (cluster, events) = (self.shared.cluster.clone(), self.events.clone());
         let follow = watch::watch(cluster, selection, events, move |seen| Event::Resource(kind, seen));
         let task = tokio::task::spawn_local(follow).abort_handle();
@@ -205,6 +208,7 @@ impl Drive {
                     self.merge_one(&declared.resource, false);
                 }
             }
+            Seen::Again => {}
             Seen::Blind(error) => {
                 if let Some(watched) = self.cluster_input.kinds.get_mut(&kind) {
                     watched.read |= !error.class.is_transient();
@@ -251,6 +255,10 @@ impl Drive {
         });
         let asked = declared.requested_at().is_some()
             && before.as_ref().is_some_and(|before| before.requested_at() != declared.requested_at());
+        let metadata = |of: &Declared| (of.labels.clone(), of.annotations.clone());
+        if !same || before.as_ref().map(metadata) != Some(metadata(&declared)) {
+            self.note_moved(resource);
+        }
         if !same || even_unchanged {
             self.note_spec(&declared);
             self.take_declared(&declared);
@@ -324,7 +332,13 @@ impl Drive {
 
     /// Suspended by its spec, or by `wickie suspend`.
     pub(super) fn is_suspended(&self, declared: &Declared) -> bool {
-        declared.suspended() || self.records.get(&declared.resource).is_some_and(|record| record.suspended)
+        let record = self.records.get(&declared.resource);
+        declared.suspended() || record.is_some_and(|record| record.suspended || record.released)
+    }
+
+    /// Whether it was handed back (`wickie release`).
+    pub(super) fn is_released(&self, resource: &Resource) -> bool {
+        self.records.get(resource).is_some_and(|record| record.released)
     }
 
     /// Looks for the Secrets that a declared object names: beside it, then in the cluster.
@@ -340,25 +354,19 @@ impl Drive {
         }
         let (cluster, resource) = (self.shared.cluster.clone(), resource.clone());
         self.answer(async move {
-            let kind = Kind::new(Gvk::new("v1", "Secret"), "secrets", true);
             for name in missing {
-                let id = wickie_model::ObjectId {
-                    group: String::new(),
-                    kind: "Secret".to_owned(),
-                    namespace: name.0.namespace.clone(),
-                    name: name.0.name.clone(),
-                };
-                match cluster.get(&kind, &id).await {
-                    Ok(Some(object)) => match SecretData::from_document(&object) {
-                        Ok(secret) => drop(found.insert(name, secret)),
-                        Err(error) => return Event::Secrets(resource, Err(format!("{id}: {error}"))),
-                    },
+                match read_secret(&cluster, &name).await {
+                    Ok(Some(secret)) => drop(found.insert(name, secret)),
                     // Whoever reads the spec says which field names it.
                     Ok(None) => {}
-                    Err(error) if error.class.is_transient() => {
+                    Err(error @ SecretError::Invalid(..)) => return Event::Secrets(resource, Err(error.to_string())),
+                    // A source says so itself, and asks again: one that may not be read is not one that is missing.
+                    Err(SecretError::Api(error))
+                        if error.class.is_transient() || resource.kind == ResourceKind::GitRepository =>
+                    {
                         return Event::Secrets(resource, Err(error.to_string()));
                     }
-                    Err(error) => tracing::debug!(%error, "a Secret cannot be read"),
+                    Err(SecretError::Api(error)) => tracing::debug!(%error, "a Secret cannot be read"),
                 }
             }
             Event::Secrets(resource, Ok(found))
@@ -416,20 +424,22 @@ impl Drive {
     }
 
     /// Puts our finalizer on a Kustomization of the cluster, so that its deletion waits for its objects.
-    fn hold_on_to(&mut self, declared: &Declared) {
-        let held = declared.finalizers.iter().any(|finalizer| finalizer == FINALIZER);
-        if declared.origin != Origin::Cluster || declared.deleting || held {
+    pub(super) fn hold_on_to(&mut self, declared: &Declared) {
+        let held = declared.finalizers.iter().any(|finalizer| finalizer == annotation::FINALIZER);
+        let over = declared.deleting || self.is_released(&declared.resource);
+        if declared.origin != Origin::Cluster || over || held || !self.role.writes() {
             return;
         }
         if self.cluster_input.refusal(Some(declared)).is_none() {
             let mut finalizers = declared.finalizers.clone();
-            finalizers.push(FINALIZER.to_owned());
+            finalizers.push(annotation::FINALIZER.to_owned());
             self.set_finalizers(declared, finalizers);
         }
     }
 
     pub(super) fn drop_finalizer(&mut self, declared: &Declared) {
-        let finalizers = declared.finalizers.iter().filter(|finalizer| *finalizer != FINALIZER).cloned().collect();
+        let finalizers =
+            declared.finalizers.iter().filter(|finalizer| *finalizer != annotation::FINALIZER).cloned().collect();
         self.set_finalizers(declared, finalizers);
     }
 
@@ -438,7 +448,7 @@ impl Drive {
         let resource = declared.resource.clone();
         let patch = json!({"metadata": {"uid": declared.uid, "finalizers": finalizers}});
         tokio::task::spawn_local(async move {
-            let (kind, id) = records::path(&resource);
+            let (kind, id) = Kind::place(&resource);
             // It must not be lost to an API server that is away for a moment.
             for failures in 0..10 {
                 match cluster.merge(&kind, &id, &patch).await {

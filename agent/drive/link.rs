@@ -8,8 +8,9 @@
 //! What was spent is counted in memory and written along with whatever is written anyway; alone only once enough has
 //! gathered, so that idle polls cost no write each. A kill forgets at most that much.
 //!
-//! A clock that shows a time before there was a wickie is wrong. A window is then taken as shut, since nobody knows what
-//! time it is; the budget of such a day begins anew with each start, since its days may all be the first of 1970.
+//! A clock that shows a time before there was a wickie, or a day behind what is known of the time, is wrong. A window is
+//! then taken as shut, since nobody knows what time it is; the budget of a day before there was a wickie begins anew with
+//! each start, since its days may all be the first of 1970.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -24,10 +25,12 @@ use super::sources::{SourceState, resource};
 use crate::config::GitRepository;
 use crate::serve::{HeldLive, TrafficLive};
 use crate::source::Traffic;
-use crate::store::{Batch, TrafficDay};
+use crate::store::{Batch, Record, TrafficDay};
 
 /// 2025-01-01: before that there was no wickie.
 const FIRST_DAY: Timestamp = Timestamp::constant(1_735_689_600, 0);
+
+const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// So many bytes are written down at once, whether or not anything else is.
 const HEAVY: u64 = 64 << 10;
@@ -164,9 +167,15 @@ impl Drive {
         Ok(left)
     }
 
+    /// Whether the clock is far from what is known of the time: a window cannot be judged by it. Less than a day behind is
+    /// no proof of that, since a clock that ran ahead by so much was believed.
+    pub(super) fn clock_is_wrong(&self, now: Timestamp) -> bool {
+        is_wrong(now, self.shared.git.later_of(now))
+    }
+
     fn window_is_open(&self, spec: &GitRepository, now: Timestamp) -> Result<(), Held> {
         let windows = &spec.windows;
-        if now < FIRST_DAY {
+        if self.clock_is_wrong(now) {
             return Err(Held {
                 reason: reason::CLOCK_WRONG,
                 message: format!(
@@ -231,7 +240,7 @@ impl Drive {
     /// Says in a source's status whether it is held back, and why.
     pub(super) fn show_held(&mut self, name: &ResourceName, held: Option<&Held>) {
         let resource = resource(name);
-        let was = self.records.get(&resource).map(super::records::conditions);
+        let was = self.records.get(&resource).map(Record::conditions);
         let was = was.as_ref().and_then(|was| was.get(condition_type::FETCH_HELD)).map(|was| was.message.clone());
         if was.as_deref() == held.map(|held| held.message.as_str()) {
             return;
@@ -269,6 +278,11 @@ impl Drive {
     }
 }
 
+/// Whether a clock that shows `now` is wrong, where it is `known` to be so late at least.
+fn is_wrong(now: Timestamp, known: Timestamp) -> bool {
+    now < FIRST_DAY || known.duration_since(now) > DAY
+}
+
 #[cfg(test)]
 mod tests {
     use jiff::civil::date;
@@ -277,6 +291,17 @@ mod tests {
 
     fn traffic(bytes: u64) -> Traffic {
         Traffic { received: bytes, requests: 1, ..Traffic::default() }
+    }
+
+    #[test]
+    fn a_clock_that_is_far_behind_what_is_known_is_wrong_and_one_that_was_put_right_is_not() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let known = at("2026-11-24T09:00:00Z");
+        assert!(is_wrong(Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH));
+        assert!(is_wrong(at("2026-11-20T09:00:00Z"), known));
+        // It ran ahead by hours, which was believed, and is right again.
+        assert!(!is_wrong(at("2026-11-23T20:00:00Z"), known));
+        assert!(!is_wrong(known, known));
     }
 
     #[test]

@@ -1,35 +1,53 @@
-//! What is seen of the cluster: one watch a kind, reduced to a few digests an object on arrival.
+//! What is seen of a cluster: one watch a kind, reduced to a few digests an object on arrival.
+//!
+//! Where the account may not list a kind in the whole cluster (`--by-namespace`), it is one a kind and namespace.
 //!
 //! Metadata is enough to notice drift. A kind whose health somebody waits for is watched whole, and each object is
 //! reduced to its verdict at once, so that no object is kept.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
 
-use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use wickie_model::{Digest, Gvk, ObjectId, ResourceName, Verdict};
+use wickie_plan::HealthRule;
 use wickie_plan::cycle::backoff;
-use wickie_plan::{drift, health};
 
 use super::Event;
-use crate::cluster::watch::{self, Seen, Selection};
+use super::noticed::{Noticed, Text};
+use crate::cluster::watch::{self, Seen, Selection, Within};
 use crate::cluster::{ApiError, Cluster};
-use crate::render::{OWNER_NAME, OWNER_NAMESPACE};
+use crate::config::Kustomization;
+use crate::render::OWNER_NAME;
 
 /// Group and kind: one watch serves all versions of them.
 type GroupKind = (String, String);
 
+/// Where one watch looks: a kind in one namespace, or in all of them where that is empty.
+pub(super) type Place = (GroupKind, String);
+
 /// What was last seen of an object.
 #[derive(Clone, Debug)]
 pub(super) struct Sighting {
-    /// See [`drift::metadata_digest`].
+    /// See [`wickie_plan::drift::metadata_digest`].
     pub(super) metadata: Digest,
+    /// What the metadata read as: see [`Noticed::reads`].
+    reads: Digest,
     /// The version it was seen at.
     pub(super) version: u64,
     /// Its health, where the kind is watched whole.
     pub(super) verdict: Option<Verdict>,
     owner: ResourceName,
+}
+
+impl Sighting {
+    fn new(noticed: Noticed, before: Option<&Self>) -> Option<(ObjectId, Self)> {
+        let metadata = noticed.metadata(before.map(|before| (before.reads, before.metadata)))?;
+        let Noticed { id, owner, version, verdict, reads, .. } = noticed;
+        Some((id, Self { metadata, reads, version, verdict, owner }))
+    }
 }
 
 /// What a look at an object shows.
@@ -51,80 +69,120 @@ struct Watched {
     blind: Option<ApiError>,
 }
 
-/// All watches on objects that carry our labels.
+/// All watches of one cluster on objects that carry our labels.
 pub(super) struct Live {
     cluster: Cluster,
+    /// Of the connection, for what comes back.
+    serial: u64,
     sender: mpsc::Sender<Event>,
-    kinds: HashMap<GroupKind, Watched>,
+    places: HashMap<Place, Watched>,
+    judges: Rc<RefCell<Judges>>,
+    /// Whether each namespace is watched by itself.
+    by_namespace: bool,
 }
 
+/// Whose rules of health the objects of each owner are judged by.
+pub(super) type Judges = HashMap<ResourceName, Rc<Kustomization>>;
+
 impl Live {
-    pub(super) fn new(cluster: Cluster, sender: mpsc::Sender<Event>) -> Self {
-        Self { cluster, sender, kinds: HashMap::new() }
+    pub(super) fn new(cluster: Cluster, serial: u64, sender: mpsc::Sender<Event>, by_namespace: bool) -> Self {
+        Self { cluster, serial, sender, places: HashMap::new(), judges: Rc::default(), by_namespace }
     }
 
-    /// Watches exactly these kinds, and whole those whose health is waited for.
-    pub(super) fn watch(&mut self, wanted: &HashMap<GroupKind, (String, bool)>) {
-        self.kinds.retain(|kind, watched| {
-            let keep = wanted.get(kind).is_some_and(|(_, whole)| *whole == watched.whole);
+    /// The watch that shows an object.
+    pub(super) fn place(&self, id: &ObjectId) -> Place {
+        ((id.group.clone(), id.kind.clone()), self.within(id).to_owned())
+    }
+
+    /// The namespace that is watched for an object; none where the whole cluster is.
+    pub(super) fn within<'a>(&self, id: &'a ObjectId) -> &'a str {
+        if self.by_namespace { &id.namespace } else { "" }
+    }
+
+    /// Watches exactly these places, and whole those whose health is waited for. What was judged by a rule that is another
+    /// now is seen anew.
+    pub(super) fn watch(&mut self, wanted: &HashMap<Place, (String, bool)>, judges: Judges) {
+        let before = self.judges.replace(judges);
+        let judges = self.judges.borrow();
+        let judged_anew = |kind: &GroupKind| {
+            let owners = before.keys().chain(judges.keys());
+            owners.into_iter().any(|owner| rule(&before, owner, kind) != rule(&judges, owner, kind))
+        };
+        self.places.retain(|place, watched| {
+            let same = wanted.get(place).is_some_and(|(_, whole)| *whole == watched.whole);
+            let keep = same && !(watched.whole && judged_anew(&place.0));
             if !keep {
                 watched.task.abort();
             }
             keep
         });
-        for ((group, kind), (version, whole)) in wanted {
-            if self.kinds.contains_key(&(group.clone(), kind.clone())) {
+        for (place, (version, whole)) in wanted {
+            if self.places.contains_key(place) {
                 continue;
             }
+            let ((group, kind), namespace) = place;
             let gvk = Gvk { group: group.clone(), version: version.clone(), kind: kind.clone() };
-            let task = tokio::task::spawn_local(follow(self.cluster.clone(), gvk, *whole, self.sender.clone()));
-            let watched = Watched { whole: *whole, task: task.abort_handle(), seen: None, version: 0, blind: None };
-            self.kinds.insert((group.clone(), kind.clone()), watched);
+            let judges = whole.then(|| self.judges.clone());
+            let follow = follow(self.cluster.clone(), self.serial, gvk, namespace.clone(), judges, self.sender.clone());
+            let task = tokio::task::spawn_local(follow).abort_handle();
+            let watched = Watched { whole: *whole, task, seen: None, version: 0, blind: None };
+            self.places.insert(place.clone(), watched);
         }
     }
 
     /// Takes in what a watch has seen; gives the objects that it may concern, with their owners. Without an object it
     /// may concern all of an owner's.
-    pub(super) fn take(&mut self, gvk: &Gvk, seen: Seen) -> Vec<(ResourceName, Option<ObjectId>)> {
-        let Some(watched) = self.kinds.get_mut(&(gvk.group.clone(), gvk.kind.clone())) else { return Vec::new() };
+    pub(super) fn take(
+        &mut self,
+        gvk: &Gvk,
+        namespace: String,
+        seen: Seen<Option<Noticed>>,
+    ) -> Vec<(ResourceName, Option<ObjectId>)> {
+        let place = ((gvk.group.clone(), gvk.kind.clone()), namespace);
+        let Some(watched) = self.places.get_mut(&place) else { return Vec::new() };
         match seen {
             Seen::Blind(error) => {
                 watched.blind = Some(error);
                 Vec::new()
             }
+            Seen::Again => {
+                watched.blind = None;
+                Vec::new()
+            }
             Seen::All(objects, version) => {
-                let seen: HashMap<_, _> =
-                    objects.iter().filter_map(|object| sight(gvk, object, watched.whole)).collect();
+                let seen = objects.into_iter().flatten();
+                let seen: HashMap<_, _> = seen.filter_map(|noticed| Sighting::new(noticed, None)).collect();
                 let before = watched.seen.take().unwrap_or_default();
-                let mut owners: Vec<_> =
-                    before.into_values().chain(seen.values().cloned()).map(|it| it.owner).collect();
+                let owners = before.values().chain(seen.values()).map(|sighting| &sighting.owner);
+                let owners: BTreeSet<_> = owners.cloned().collect();
                 watched.seen = Some(seen);
                 watched.version = version.parse().unwrap_or(0);
                 watched.blind = None;
-                owners.sort();
-                owners.dedup();
                 owners.into_iter().map(|owner| (owner, None)).collect()
             }
-            Seen::Here(object) => {
-                let Some((id, sighting)) = sight(gvk, &object, watched.whole) else { return Vec::new() };
+            Seen::Here(noticed) => {
+                let Some(noticed) = noticed else { return Vec::new() };
+                let seen = watched.seen.get_or_insert_default();
+                let before = seen.get(&noticed.id);
+                let Some((id, sighting)) = Sighting::new(noticed, before) else { return Vec::new() };
                 let owner = sighting.owner.clone();
                 watched.version = watched.version.max(sighting.version);
                 watched.blind = None;
-                watched.seen.get_or_insert_default().insert(id.clone(), sighting);
+                seen.insert(id.clone(), sighting);
                 vec![(owner, Some(id))]
             }
-            Seen::Gone(object) => {
-                let Some((id, sighting)) = sight(gvk, &object, watched.whole) else { return Vec::new() };
-                watched.version = watched.version.max(sighting.version);
-                let before = watched.seen.get_or_insert_default().remove(&id);
-                vec![(before.map_or(sighting.owner, |before| before.owner), Some(id))]
+            Seen::Gone(noticed) => {
+                let Some(noticed) = noticed else { return Vec::new() };
+                watched.version = watched.version.max(noticed.version);
+                let before = watched.seen.get_or_insert_default().remove(&noticed.id);
+                vec![(before.map_or(noticed.owner, |before| before.owner), Some(noticed.id))]
             }
         }
     }
 
     /// What is known of an object.
     pub(super) fn look(&self, id: &ObjectId) -> Look<'_> {
-        let Some(watched) = self.kinds.get(&(id.group.clone(), id.kind.clone())) else { return Look::Blind(None) };
+        let Some(watched) = self.places.get(&self.place(id)) else { return Look::Blind(None) };
         match (&watched.blind, &watched.seen) {
             (None, Some(seen)) => seen.get(id).map_or(Look::NotSeen(watched.version), Look::Seen),
             (error, _) => Look::Blind(error.as_ref()),
@@ -134,18 +192,26 @@ impl Live {
 
 impl Drop for Live {
     fn drop(&mut self) {
-        self.kinds.values().for_each(|watched| watched.task.abort());
+        self.places.values().for_each(|watched| watched.task.abort());
     }
 }
 
 /// Finds out how the kind is served, however long that takes, and watches it.
-async fn follow(cluster: Cluster, gvk: Gvk, whole: bool, sender: mpsc::Sender<Event>) {
+async fn follow(
+    cluster: Cluster,
+    serial: u64,
+    gvk: Gvk,
+    namespace: String,
+    judges: Option<Rc<RefCell<Judges>>>,
+    sender: mpsc::Sender<Event>,
+) {
+    let event = |seen| Event::Live(serial, gvk.clone(), namespace.clone(), seen);
     let mut failures = 0;
     let kind = loop {
         match cluster.kind(&gvk).await {
             Ok(kind) => break kind,
             Err(error) => {
-                if sender.send(Event::Live(gvk.clone(), Seen::Blind(error))).await.is_err() {
+                if sender.send(event(Seen::Blind(error))).await.is_err() {
                     return;
                 }
                 let pause = backoff(failures, std::time::Duration::from_secs(60), fastrand::f64());
@@ -154,26 +220,18 @@ async fn follow(cluster: Cluster, gvk: Gvk, whole: bool, sender: mpsc::Sender<Ev
             }
         }
     };
-    let selection = Selection { kind, labels: OWNER_NAME.to_owned(), only: None, metadata: !whole };
-    watch::watch(cluster, selection, sender, |seen| Event::Live(gvk.clone(), seen)).await;
+    let within = match namespace.as_str() {
+        "" => Within::Cluster,
+        one => Within::Namespace(one.to_owned()),
+    };
+    let selection = Selection { kind, labels: OWNER_NAME.to_owned(), within, metadata: judges.is_none() };
+    let read = |text: Text, arrival| {
+        let judges = judges.as_ref().map(|judges| judges.borrow());
+        Noticed::read(&gvk, text, arrival, judges.as_deref())
+    };
+    watch::watch_reduced(cluster, selection, sender, read, event).await;
 }
 
-fn sight(gvk: &Gvk, object: &Value, whole: bool) -> Option<(ObjectId, Sighting)> {
-    let metadata = object.get("metadata")?;
-    let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let id = ObjectId {
-        group: gvk.group.clone(),
-        kind: gvk.kind.clone(),
-        namespace: text(metadata, "namespace"),
-        name: text(metadata, "name"),
-    };
-    let sighting = Sighting {
-        metadata: drift::metadata_digest(metadata),
-        version: text(metadata, "resourceVersion").parse().unwrap_or(0),
-        verdict: whole.then(|| health::health(&gvk.group, &gvk.kind, object)),
-        owner: metadata
-            .get("labels")
-            .map(|labels| ResourceName::new(text(labels, OWNER_NAMESPACE), text(labels, OWNER_NAME)))?,
-    };
-    Some((id, sighting))
+fn rule<'a>(judges: &'a Judges, owner: &ResourceName, (group, kind): &GroupKind) -> Option<&'a HealthRule> {
+    judges.get(owner).and_then(|kustomization| kustomization.health_rules.of(group, kind))
 }

@@ -4,7 +4,7 @@
 //!   files ─┐                         ┌─► source: poll, load
 //!   CRDs ──┼─► inputs ─► events ─► Drive ─► kustomization: build, run, wait   (wickie_plan::cycle decides when)
 //!   watches┘                 ▲       ├─► store: one batch a step
-//!                            └───────┴─► reporter, control socket
+//!                            └───────┴─► reporter, control socket, service manager
 //! ```
 //!
 //! Everything runs on one thread. Work that takes time runs in tasks of its own and answers with an `Event`; the loop
@@ -20,14 +20,19 @@ mod floors;
 mod freshness;
 mod inputs;
 mod kustomizations;
+mod lease;
 mod link;
 mod live;
+mod noticed;
 mod providers;
 mod receivers;
 mod records;
+mod release;
 mod rollback;
 mod run;
 mod sources;
+mod supervise;
+mod targets;
 mod usage;
 mod values;
 
@@ -39,25 +44,30 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use wickie_model::{Gvk, Inventory, Resource, ResourceKind, ResourceName, Revision, Trial};
+use wickie_plan::HealthRules;
 use wickie_plan::course::Course;
 
-use crate::apply::Executor;
 use crate::cluster::watch::Seen;
-use crate::cluster::{Cluster, ConnectError, Connection};
-use crate::config::{Declared, Files, NodeConfig, Secrets, ValuesName};
+use crate::cluster::{Class, Cluster, ConnectError, Connection, Fence};
+use crate::config::{Declared, Files, KubeConfigRef, NodeConfig, Secrets, ValuesName};
 use crate::report::Reporter;
-use crate::serve::{self, Command, Hooks, Metrics, ServeError, Served};
+use crate::serve::{self, Command, Hooks, Metrics, ServeError, Served, Supervisor, SupervisorError};
 use crate::source::{Git, Polled, Snapshot, SourceError, Verified};
 use crate::store::{Batch, Bounds, DataDir, Record, Store, StoreError};
 use announce::Announcer;
 use claims::Claims;
 use clock::Clock;
+pub use lease::parse_lease;
+
 use kustomizations::{Built, KustomizationState, Reported};
-use live::Live;
+use lease::Role;
+use noticed::Noticed;
 use run::{BuildKey, Shared};
 use sources::SourceState;
+use supervise::Pulse;
+use targets::{Aim, NoTarget, Targets};
 
 /// How the agent is to run.
 #[derive(Clone, Debug)]
@@ -82,6 +92,10 @@ pub struct Settings {
     pub node: String,
     /// The namespace that wickie lives in.
     pub namespace: String,
+    /// How long the Lease lasts by which the agents of several nodes agree who writes; without it this one does.
+    pub lease: Option<Duration>,
+    /// Whether our account may list and watch within namespaces alone.
+    pub by_namespace: bool,
 }
 
 /// Why the agent could not start, or had to stop.
@@ -96,6 +110,9 @@ pub enum DriveError {
     /// The control socket.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// Whoever started it.
+    #[error(transparent)]
+    Supervisor(#[from] SupervisorError),
     /// With `--once`: something did not become ready.
     #[error("not everything is ready; see wickie status")]
     NotReady,
@@ -110,8 +127,8 @@ enum Event {
     Definitions(Seen),
     /// An object of one of our kinds in the cluster.
     Resource(ResourceKind, Seen),
-    /// An object that we keep, or may keep.
-    Live(Gvk, Seen),
+    /// An object that we keep, or may keep, in the cluster of this connection, seen by the watch of this kind and namespace.
+    Live(u64, Gvk, String, Seen<Option<Noticed>>),
     /// Whether a Flux controller is active; nothing where that could not be found out.
     FluxActive(Result<bool, String>),
     /// A ConfigMap or Secret that Kustomizations take values from.
@@ -144,6 +161,9 @@ const FILES: Duration = Duration::from_secs(5);
 
 struct Drive {
     settings: Settings,
+    role: Role,
+    /// The sources that the store knew when the agent came to its role: what was applied from them stands in it, too.
+    remembered: BTreeSet<ResourceName>,
     node: NodeConfig,
     clock: Clock,
     shared: Shared,
@@ -159,8 +179,10 @@ struct Drive {
     providers: BTreeMap<ResourceName, providers::ProviderState>,
     values: values::WatchedValues,
     reporter: Reporter,
-    reachable: records::Reachable,
+    targets: Targets,
     waiters: Vec<command::Waiter>,
+    releasing: Vec<release::Releasing>,
+    forgotten: Vec<tokio::sync::oneshot::Sender<serve::Asked<()>>>,
     statuses: records::Statuses,
     ledger: link::Ledger,
     receivers: BTreeMap<ResourceName, receivers::ReceiverState>,
@@ -169,25 +191,37 @@ struct Drive {
     batch: Batch,
     /// Kustomizations that go on when the batch is written.
     turning: Vec<ResourceName>,
+    /// Kustomizations of which something has changed that an expression of another may look at.
+    moved: BTreeSet<ResourceName>,
     store_trouble: Option<String>,
+    /// The kinds to watch may be others now.
+    live_stale: bool,
 }
 
 /// Runs the agent until it is told to stop.
 pub async fn run(settings: Settings) -> Result<(), DriveError> {
-    tokio::task::LocalSet::new().run_until(run_here(settings)).await
+    let mut supervisor = Supervisor::of_process()?;
+    let ended = tokio::task::LocalSet::new().run_until(run_here(settings, &mut supervisor)).await;
+    if let Err(error) = &ended {
+        // Without its causes: they may quote what stands in a kubeconfig.
+        supervisor.status(&format!("failed: {error}"));
+    }
+    ended
 }
 
-async fn run_here(settings: Settings) -> Result<(), DriveError> {
+async fn run_here(settings: Settings, supervisor: &mut Supervisor) -> Result<(), DriveError> {
+    // A large one on a slow disk is read for minutes.
+    supervisor.status("starting: the store is being checked");
     settings.data_dir.create()?;
     let _lock = settings.data_dir.lock()?;
     let (store, aside) = Store::open_within(&settings.data_dir, settings.bounds, Timestamp::now())?;
     if let Some(path) = aside {
         tracing::error!(set_aside = %path.display(), "the store was damaged: it lies aside, and is built again from Git and the cluster");
     }
-    let (client, server) = settings.connection.client().await?;
-    let cluster = Cluster::new(client);
-    let (events, inbox) = mpsc::channel(QUEUE);
-    let (commands, orders) = mpsc::channel(16);
+    let mut pulse = Pulse::new(supervisor, store.clone());
+    let fence = settings.lease.map(|_| Fence::default());
+    let (cluster, server) = settings.connection.cluster(&settings.node, fence.clone()).await?;
+    let (commands, mut orders) = mpsc::channel(16);
     let _socket = serve::serve(&settings.data_dir, store.clone(), commands.clone(), Timestamp::now())?;
     let (hooks, metrics) = (Hooks::default(), Metrics::default());
     let _listener = match settings.listen {
@@ -197,21 +231,45 @@ async fn run_here(settings: Settings) -> Result<(), DriveError> {
         }
         None => None,
     };
-    let mut drive = Drive::new(settings, store, cluster, server, events).await?;
-    (drive.hooks, drive.metrics) = (hooks, metrics);
-    drive.start();
-    drive.turn(inbox, orders).await
+    let mut role = lease::standing(&settings, &cluster, fence);
+    loop {
+        let (events, inbox) = mpsc::channel(QUEUE);
+        let now = role.borrow_and_update().clone();
+        let (settings, cluster, server) = (settings.clone(), cluster.clone(), server.clone());
+        let mut drive = pulse.during(Drive::new(settings, now, store.clone(), cluster, server, events)).await?;
+        (drive.hooks, drive.metrics) = (hooks.clone(), metrics.clone());
+        // What it has begun ends with it: whoever comes to write again begins as after a start.
+        let turns = tokio::task::LocalSet::new();
+        let ended = turns.run_until(async {
+            drive.start();
+            drive.turn(inbox, &mut orders, &mut role, &mut pulse).await
+        });
+        match ended.await? {
+            Ended::Stopped => return Ok(()),
+            Ended::Role => {}
+        }
+    }
+}
+
+/// Why the loop has ended.
+enum Ended {
+    /// It was told to.
+    Stopped,
+    /// This agent has come to write, or may no longer.
+    Role,
 }
 
 impl Drive {
     async fn new(
         settings: Settings,
+        role: Role,
         store: Store,
         cluster: Cluster,
         server: String,
         events: mpsc::Sender<Event>,
     ) -> Result<Self, DriveError> {
         let records = store.records().await?;
+        let remembered = store.floors().await?.into_iter().map(|own| own.kept.source).collect();
         let inventories = store.inventories().await?;
         let ledger = link::Ledger::new(store.traffic().await?);
         let mut claims = Claims::default();
@@ -226,15 +284,15 @@ impl Drive {
         for trial in store.all_trials().await? {
             trials.entry(trial.name.clone()).or_default().push(trial);
         }
+        let targets = Targets::new(cluster.clone(), server, &events, settings.by_namespace);
         let announcer = Announcer::new(cluster.clone(), settings.node.clone());
         let shared = Shared {
             git: Rc::new(git),
-            executor: Executor::new(cluster.clone()),
-            live: Rc::new(RefCell::new(Live::new(cluster.clone(), events.clone()))),
-            seen: Rc::new(Notify::new()),
             claims: Rc::new(RefCell::new(claims)),
             announcer: Rc::new(RefCell::new(announcer)),
             spent: Rc::default(),
+            building: Rc::new(Semaphore::new(run::BUILDS)),
+            namespace: settings.namespace.clone(),
             store: store.clone(),
             cluster,
         };
@@ -243,6 +301,14 @@ impl Drive {
             .into_iter()
             .map(|(owner, inventory)| (owner, KustomizationState::remembered(inventory)))
             .collect();
+        // Until it is declared, what one has elsewhere is not looked for here.
+        for record in records.iter().filter(|record| record.resource.kind == ResourceKind::Kustomization) {
+            if let Some(state) = kustomizations.get_mut(&record.resource.name)
+                && let Some(reference) = KubeConfigRef::in_record(record)
+            {
+                state.aim = Aim::Nowhere(NoTarget::Unread(reference.secret));
+            }
+        }
         for (name, trials) in trials {
             let state = kustomizations.entry(name).or_insert_with(|| KustomizationState::remembered(Inventory::new()));
             state.course = Course::new(trials);
@@ -262,8 +328,10 @@ impl Drive {
             providers: BTreeMap::new(),
             values: values::WatchedValues::default(),
             reporter,
-            reachable: records::Reachable::new(server),
+            targets,
             waiters: Vec::new(),
+            releasing: Vec::new(),
+            forgotten: Vec::new(),
             statuses: records::Statuses::default(),
             ledger,
             receivers: BTreeMap::new(),
@@ -271,8 +339,12 @@ impl Drive {
             metrics: Metrics::default(),
             batch: Batch::default(),
             turning: Vec::new(),
+            moved: BTreeSet::new(),
             store_trouble: None,
+            live_stale: true,
             settings,
+            role,
+            remembered,
             shared,
         })
     }
@@ -288,26 +360,46 @@ impl Drive {
     async fn turn(
         &mut self,
         mut inbox: mpsc::Receiver<Event>,
-        mut orders: mpsc::Receiver<Command>,
-    ) -> Result<(), DriveError> {
+        orders: &mut mpsc::Receiver<Command>,
+        role: &mut watch::Receiver<Role>,
+        pulse: &mut Pulse<'_>,
+    ) -> Result<Ended, DriveError> {
         let mut stop = std::pin::pin!(stopped());
         let mut files = tokio::time::interval(FILES);
         let written = self.shared.announcer.borrow().written.clone();
+        let mut news = true;
         loop {
             self.tick();
-            self.write().await;
+            pulse.during(self.write()).await;
+            self.answer_releasing();
+            self.answer_forgotten();
             if self.settings.once && self.is_settled() {
-                return self.end_once().await;
+                return self.end_once().await.map(|()| Ended::Stopped);
+            }
+            if pulse.turned(news) {
+                pulse.status(&self.standing().line());
             }
             let wake = self.clock.instant(self.next_wake());
-            tokio::select! {
+            news = tokio::select! {
                 () = &mut stop => {
                     tracing::info!("stopping");
+                    pulse.stopping();
                     self.ledger.write_to(&mut self.batch);
                     self.write().await;
                     // What is written down is sent at the next start; a moment is given to what could go now.
                     self.reporter.flush(Duration::from_secs(2)).await;
-                    return Ok(());
+                    return Ok(Ended::Stopped);
+                }
+                Ok(()) = role.changed() => {
+                    let now = role.borrow_and_update().clone();
+                    if now.writes() || self.role.writes() {
+                        self.ledger.write_to(&mut self.batch);
+                        self.write().await;
+                        return Ok(Ended::Role);
+                    }
+                    // It stands by as before, and knows better why.
+                    self.role = now;
+                    true
                 }
                 Some(event) = inbox.recv() => {
                     self.take(event);
@@ -316,12 +408,23 @@ impl Drive {
                         let Ok(event) = inbox.try_recv() else { break };
                         self.take(event);
                     }
+                    true
                 }
-                Some(order) = orders.recv() => self.obey(order),
-                () = written.notified() => self.reporter.wake(),
+                Some(order) = orders.recv() => {
+                    self.obey(order);
+                    true
+                }
+                () = written.notified() => {
+                    self.reporter.wake();
+                    false
+                }
                 _ = files.tick() => self.look_at_files(),
-                () = tokio::time::sleep_until(wake) => {}
-            }
+                () = tokio::time::sleep_until(wake) => true,
+                () = pulse.due() => {
+                    pulse.beat();
+                    false
+                }
+            };
         }
     }
 
@@ -329,7 +432,7 @@ impl Drive {
         match event {
             Event::Definitions(seen) => self.definitions_seen(seen),
             Event::Resource(kind, seen) => self.resource_seen(kind, seen),
-            Event::Live(gvk, seen) => self.live_seen(&gvk, seen),
+            Event::Live(target, gvk, namespace, seen) => self.live_seen(target, &gvk, namespace, seen),
             Event::FluxActive(answer) => self.flux_active(answer),
             Event::Values(name, seen) => self.values_seen(&name, seen),
             Event::Secrets(resource, answer) => self.secrets_found(&resource, answer),
@@ -356,7 +459,10 @@ impl Drive {
         self.tick_providers(now);
         self.tick_receivers(now);
         self.tick_kustomizations(now);
+        self.look_at_dependencies();
         self.tick_statuses(now);
+        // Once for all that was declared and reported in this step.
+        self.watch_live();
     }
 
     fn next_wake(&self) -> Duration {
@@ -402,30 +508,56 @@ impl Drive {
         if ready { Ok(()) } else { Err(DriveError::NotReady) }
     }
 
-    /// The kinds to watch: those of every inventory, whole where health is waited for.
+    /// The kinds to watch in each cluster: those of every inventory, whole where health is waited for.
     fn watch_live(&mut self) {
-        let mut wanted: HashMap<(String, String), (String, bool)> = HashMap::new();
-        for kustomization in self.kustomizations.values() {
-            let whole = kustomization.waits_for_all();
-            for (id, entry) in &kustomization.inventory {
-                let kind =
-                    wanted.entry((id.group.clone(), id.kind.clone())).or_insert_with(|| (entry.version.clone(), false));
-                kind.1 |= whole || kustomization.checks(id);
-            }
+        if !std::mem::take(&mut self.live_stale) {
+            return;
         }
-        self.shared.live.borrow_mut().watch(&wanted);
+        for target in self.targets.all() {
+            let is_for = |state: &KustomizationState| self.role.writes() && state.is_for(target.serial);
+            let here: Vec<_> = self.kustomizations.iter().filter(|(_, state)| is_for(state)).collect();
+            let mut live = target.live.borrow_mut();
+            let mut wanted: HashMap<(&str, &str, &str), (&str, bool)> = HashMap::new();
+            for (_, kustomization) in &here {
+                let whole = kustomization.waits_for_all();
+                for (id, entry) in &*kustomization.inventory {
+                    let place = wanted.entry((&id.group, &id.kind, live.within(id))).or_insert((&entry.version, false));
+                    place.1 |= whole || kustomization.checks(id);
+                }
+            }
+            let owned = |((group, kind, within), (version, whole)): ((&str, &str, &str), (&str, bool))| {
+                (((group.to_owned(), kind.to_owned()), within.to_owned()), (version.to_owned(), whole))
+            };
+            let wanted = wanted.into_iter().map(owned).collect();
+            let judge = |(name, state): (&ResourceName, &KustomizationState)| {
+                state.spec().filter(|spec| spec.health_rules != HealthRules::default()).map(|spec| (name.clone(), spec))
+            };
+            let judges = here.into_iter().filter_map(judge).collect();
+            live.watch(&wanted, judges);
+        }
     }
 
-    fn live_seen(&mut self, gvk: &Gvk, seen: Seen) {
-        self.reachable.note(&seen, gvk);
-        let concerned = self.shared.live.borrow_mut().take(gvk, seen);
-        self.shared.seen.notify_waiters();
+    fn live_seen(&mut self, serial: u64, gvk: &Gvk, namespace: String, seen: Seen<Option<Noticed>>) {
+        // What a connection has still seen that is given up is of no use.
+        let Some(target) = self.targets.by_serial(serial) else { return };
+        target.reachable.borrow_mut().note(seen.blind(), gvk);
+        let forbidden = seen.blind().is_some_and(|error| error.class == Class::Forbidden);
+        let again = matches!(seen, Seen::Again);
+        let concerned = target.live.borrow_mut().take(gvk, namespace, seen);
+        target.seen.notify_waiters();
+        if forbidden {
+            self.ask_for_unlisted(serial);
+        }
+        if again {
+            self.look_again_at_health(serial);
+        }
         let mut checked = BTreeSet::new();
         for (owner, object) in concerned {
-            match object {
-                Some(id) => self.look_for_drift(&owner, Some(&id)),
-                None => self.look_for_drift(&owner, None),
+            // An agent of that cluster may have a Kustomization of the same name.
+            if !self.kustomizations.get(&owner).is_some_and(|state| state.is_for(serial)) {
+                continue;
             }
+            self.look_for_drift(&owner, object.as_ref());
             if checked.insert(owner.clone()) {
                 self.look_at_health(&owner);
             }

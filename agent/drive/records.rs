@@ -3,7 +3,7 @@
 //! The record is written with the step that brought it; the status in the cluster follows when the API takes it, the
 //! newest alone, never twice the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,8 +12,7 @@ use wickie_model::{Conditions, Gvk, ObjectId, Resource, ResourceKind, Revision, 
 use wickie_plan::cycle::backoff;
 
 use super::{Drive, Event};
-use crate::cluster::watch::Seen;
-use crate::cluster::{Class, Kind};
+use crate::cluster::{ApiError, Class, Kind};
 use crate::config::Declared;
 use crate::serve::ClusterLive;
 use crate::store::{Batch, Origin, Record};
@@ -24,7 +23,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Beyond so many entries the status holds a digest and a count: an object in etcd has a size limit.
 const STATUS_INVENTORY: usize = 5_000;
 
-/// Whether the API server answers.
+/// Whether an API server answers.
 pub(super) struct Reachable {
     server: String,
     live: Option<ClusterLive>,
@@ -35,10 +34,12 @@ impl Reachable {
         Self { server, live: None }
     }
 
-    pub(super) fn note(&mut self, seen: &Seen, gvk: &Gvk) {
-        let (reachable, why) = match seen {
-            Seen::Blind(error) if error.class == Class::Unreachable => (false, Some(error.to_string())),
+    /// A watch on a kind has told something, or why it cannot.
+    pub(super) fn note(&mut self, blind: Option<&ApiError>, gvk: &Gvk) {
+        let (reachable, why) = match blind {
+            Some(error) if error.class == Class::Unreachable => (false, Some(error.to_string())),
             // A refused list is an answer, too.
+            _ if self.live.as_ref().is_some_and(|before| before.reachable) => return,
             _ => (true, None),
         };
         let since = match &self.live {
@@ -46,9 +47,9 @@ impl Reachable {
             before => {
                 match (reachable, before.is_some()) {
                     (false, _) => {
-                        tracing::warn!(kind = %gvk.kind, why = why.as_deref(), "the API server cannot be reached; it is tried again")
+                        tracing::warn!(server = self.server, kind = %gvk.kind, why = why.as_deref(), "the API server cannot be reached; it is tried again")
                     }
-                    (true, true) => tracing::info!("the API server answers again"),
+                    (true, true) => tracing::info!(server = self.server, "the API server answers again"),
                     (true, false) => {}
                 }
                 Timestamp::now()
@@ -66,6 +67,8 @@ impl Reachable {
 #[derive(Default)]
 pub(super) struct Statuses {
     waiting: BTreeMap<Resource, Pending>,
+    /// Those of which one is being written: of two at once the older might arrive last, and stay.
+    under_way: BTreeSet<Resource>,
     /// When a batch that could not be written is tried again.
     retry: Option<Duration>,
 }
@@ -79,7 +82,8 @@ struct Pending {
 
 impl Statuses {
     pub(super) fn wake(&self) -> Option<Duration> {
-        self.waiting.values().filter(|pending| !pending.sent).map(|pending| pending.due).min()
+        let free = |(resource, pending): &(&Resource, &Pending)| !pending.sent && !self.under_way.contains(*resource);
+        self.waiting.iter().filter(free).map(|(_, pending)| pending.due).min()
     }
 }
 
@@ -100,6 +104,7 @@ impl Drive {
             spec: declared.digest(),
             generation: declared.generation.max(1),
             suspended: false,
+            released: false,
             status: json!({}),
             document: None,
         })
@@ -125,9 +130,14 @@ impl Drive {
     /// Whether a resource is ready, for the spec it has now.
     pub(super) fn is_ready(&self, resource: &Resource) -> bool {
         let Some(record) = self.records.get(resource) else { return false };
-        conditions(record).get(condition_type::READY).is_some_and(|ready| {
+        record.conditions().get(condition_type::READY).is_some_and(|ready| {
             ready.status == wickie_model::ConditionStatus::True && ready.observed_generation == record.generation
         })
+    }
+
+    /// Whether a resource is ready, be it for an earlier spec.
+    pub(super) fn was_ready(&self, resource: &Resource) -> bool {
+        self.records.get(resource).is_some_and(|record| record.conditions().is_true(condition_type::READY))
     }
 
     /// Changes a resource's status; where that makes a difference it is written, here and in the cluster.
@@ -137,7 +147,7 @@ impl Drive {
         change: impl FnOnce(&mut Conditions, &mut Map<String, Value>, i64),
     ) {
         let Some(record) = self.records.get_mut(resource) else { return };
-        let mut conditions = conditions(record);
+        let mut conditions = record.conditions();
         let mut fields = record.status.as_object().cloned().unwrap_or_default();
         change(&mut conditions, &mut fields, record.generation);
         fields.insert("observedGeneration".to_owned(), record.generation.into());
@@ -149,34 +159,55 @@ impl Drive {
         record.status = status;
         let record = record.clone();
         self.batch.records.push(record);
+        self.note_moved(resource);
         self.publish(resource);
     }
 
     /// Brings a resource's status to the cluster, where it lives there.
     pub(super) fn publish(&mut self, resource: &Resource) {
+        // How things stand is told by the agent that writes.
+        if !self.role.writes() {
+            return;
+        }
         let Some(declared) = self.declared.get(resource).filter(|declared| declared.origin == Origin::Cluster) else {
             return;
         };
-        let Some(record) = self.records.get(resource) else { return };
+        let Some(record) = self.records.get(resource).filter(|record| !record.released) else { return };
         let mut status = record.status.clone();
         if resource.kind == ResourceKind::Kustomization
             && let Some(kustomization) = self.kustomizations.get(&resource.name)
         {
             status["inventory"] = inventory(&kustomization.inventory);
         }
-        if is_within(&declared.status, &status) {
+        // What is being written would undo what is there.
+        if !self.statuses.under_way.contains(resource) && is_within(&declared.status, &status) {
             self.statuses.waiting.remove(resource);
+            return;
+        }
+        if self.statuses.waiting.get(resource).is_some_and(|pending| pending.status == status) {
             return;
         }
         let pending = Pending { status, due: self.clock.now(), failures: 0, sent: false };
         self.statuses.waiting.insert(resource.clone(), pending);
     }
 
+    /// What waits to be written to the cluster of a resource is not written any more.
+    pub(super) fn unpublish(&mut self, resource: &Resource) {
+        if self.statuses.waiting.get(resource).is_some_and(|pending| !pending.sent) {
+            self.statuses.waiting.remove(resource);
+        }
+    }
+
+    /// Whether its status is on the way to the cluster.
+    pub(super) fn is_publishing(&self, resource: &Resource) -> bool {
+        self.statuses.waiting.contains_key(resource) || self.statuses.under_way.contains(resource)
+    }
+
     pub(super) fn tick_statuses(&mut self, now: Duration) {
-        let due = |pending: &&mut Pending| !pending.sent && pending.due <= now;
         let mut tasks = Vec::new();
-        for (resource, pending) in &mut self.statuses.waiting {
-            if let Some(pending) = Some(&mut *pending).filter(due) {
+        let Statuses { waiting, under_way, .. } = &mut self.statuses;
+        for (resource, pending) in waiting {
+            if !pending.sent && pending.due <= now && under_way.insert(resource.clone()) {
                 pending.sent = true;
                 tasks.push((resource.clone(), pending.status.clone()));
             }
@@ -184,7 +215,7 @@ impl Drive {
         for (resource, status) in tasks {
             let cluster = self.shared.cluster.clone();
             self.answer(async move {
-                let (kind, id) = path(&resource);
+                let (kind, id) = Kind::place(&resource);
                 let written = cluster.patch_status(&kind, &id, &status).await;
                 let answer = match written {
                     // Deleted meanwhile: there is nobody left to tell.
@@ -198,11 +229,15 @@ impl Drive {
 
     pub(super) fn status_written(&mut self, resource: &Resource, answer: Result<(), String>) {
         let now = self.clock.now();
+        self.statuses.under_way.remove(resource);
         let Some(pending) = self.statuses.waiting.get_mut(resource) else { return };
         match answer {
             // One that came meanwhile is still to be sent.
             Ok(()) if pending.sent => drop(self.statuses.waiting.remove(resource)),
             Ok(()) => {}
+            Err(_) if self.records.get(resource).is_some_and(|record| record.released) => {
+                self.statuses.waiting.remove(resource);
+            }
             Err(why) => {
                 tracing::debug!(%resource, why, "its status could not be written to the cluster");
                 pending.sent = false;
@@ -223,8 +258,10 @@ impl Drive {
                 tracing::warn!(%resource, reason, revision = revision.map(tracing::field::display), "{message}")
             }
         }
-        let said = self.shared.announcer.borrow().say(resource, severity, reason, message, revision);
-        self.batch.events.push(said);
+        if self.role.writes() {
+            let said = self.shared.announcer.borrow().say(resource, severity, reason, message, revision);
+            self.batch.events.push(said);
+        }
     }
 
     /// Writes what this step changed. What cannot be written is kept, and written later.
@@ -292,27 +329,8 @@ fn append(batch: &mut Batch, newer: Batch) {
     batch.time_floor = batch.time_floor.max(time_floor);
 }
 
-/// The conditions that a record holds.
-pub(super) fn conditions(record: &Record) -> Conditions {
-    let conditions = record.status.get("conditions").cloned().unwrap_or_default();
-    serde_json::from_value(conditions).unwrap_or_default()
-}
-
-/// Where one of our own kinds is served.
-pub(super) fn path(resource: &Resource) -> (Kind, ObjectId) {
-    let kind = resource.kind;
-    let gvk = Gvk { group: kind.group().to_owned(), version: kind.version().to_owned(), kind: kind.to_string() };
-    let id = ObjectId {
-        group: gvk.group.clone(),
-        kind: gvk.kind.clone(),
-        namespace: resource.name.namespace.clone(),
-        name: resource.name.name.clone(),
-    };
-    (Kind::new(gvk, kind.plural(), true), id)
-}
-
 /// Flux's `status.inventory`.
-fn inventory(inventory: &wickie_model::Inventory) -> Value {
+pub(super) fn inventory(inventory: &wickie_model::Inventory) -> Value {
     if inventory.len() > STATUS_INVENTORY {
         let keys: Vec<_> = inventory.keys().map(ObjectId::inventory_key).collect();
         let digest = wickie_model::Digest::of(keys.join("\n").as_bytes());

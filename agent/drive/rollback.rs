@@ -2,14 +2,14 @@
 
 use jiff::Timestamp;
 use tokio::sync::oneshot;
-use wickie_model::{Resource, Revision};
+use wickie_model::{Resource, ResourceName, Revision};
 use wickie_plan::cycle::Cause;
 use wickie_trust::Signers;
 
 use super::{Drive, Event};
 use crate::chain::chain;
 use crate::serve::{Asked, Outcome, Refused};
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 
 /// How many snapshots of a source are searched.
 const SEARCHED: u32 = 10_000;
@@ -56,8 +56,7 @@ impl Drive {
         let (store, git) = (self.shared.store.clone(), self.shared.git.clone());
         let spec = self.sources.get(&source).and_then(|state| state.spec()).map(|spec| spec.source.clone());
         self.answer(async move {
-            let rows = store.snapshots(&source, SEARCHED).await;
-            let revisions = rows.map(|rows| rows.into_iter().map(|row| row.snapshot.revision).collect());
+            let revisions = stored(&store, &source).await;
             let signers = match spec.filter(|_| order.permit.is_some()) {
                 Some(spec) => git.permit_signers(&spec).await.map_err(|error| chain(&error)),
                 None => Ok(Signers::default()),
@@ -73,7 +72,8 @@ impl Drive {
             return order.refuse(message);
         }
         self.wait_for(order.resource, order.wait, order.reply);
-        self.admit(&name, Cause::Rollback);
+        // To go on is a change like any other, and waits for the window as one; to go back undoes harm.
+        self.admit(&name, Cause::Request);
     }
 
     /// The stored snapshots are known: what was asked for is among them, or not.
@@ -131,8 +131,14 @@ impl Drive {
     }
 }
 
+/// The stored revisions of a source, the newest first.
+pub(super) async fn stored(store: &Store, source: &ResourceName) -> Result<Vec<Revision>, StoreError> {
+    let rows = store.snapshots(source, SEARCHED).await?;
+    Ok(rows.into_iter().map(|row| row.snapshot.revision).collect())
+}
+
 /// The revision that a text names: all of it, or the first digits of its commit.
-fn find<'a>(stored: &'a [Revision], wanted: &str) -> Result<&'a Revision, String> {
+pub(super) fn find<'a>(stored: &'a [Revision], wanted: &str) -> Result<&'a Revision, String> {
     let digits = wanted.rsplit_once("sha1:").map_or(wanted, |(_, digits)| digits);
     let digits = digits.rsplit_once('@').map_or(digits, |(_, digits)| digits);
     let fits = |revision: &&Revision| {

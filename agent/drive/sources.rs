@@ -10,11 +10,12 @@ use wickie_model::{
 use wickie_plan::cycle::{Cause, backoff, spread};
 
 use super::link::Held;
-use super::records::{Say, conditions};
+use super::records::Say;
 use super::{Drive, Event};
 use crate::chain::chain;
 use crate::config::{Declared, GitRepository, Secrets};
 use crate::source::{PollOutcome, Polled, Snapshot, SourceError, SourceErrorClass, Verified};
+use crate::store::Record;
 
 /// The longest pause after a source that could not be reached; its interval where that is longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
@@ -528,7 +529,7 @@ impl Drive {
 
     /// Whether it was said that a revision is here. What says so is written together with the event.
     fn is_announced(&self, name: &ResourceName, revision: &Revision) -> bool {
-        let said = self.records.get(&resource(name)).map(conditions);
+        let said = self.records.get(&resource(name)).map(Record::conditions);
         said.as_ref()
             .and_then(|said| said.get(condition_type::ARTIFACT_IN_STORAGE))
             .is_some_and(|said| said.message == stored(revision))

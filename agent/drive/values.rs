@@ -1,4 +1,4 @@
-//! The ConfigMaps and Secrets that Kustomizations take values from: beside them in files, or in the cluster.
+//! The ConfigMaps and Secrets that Kustomizations take values and kubeconfigs from: beside them in files, or in the cluster.
 //!
 //! One of the cluster is watched alone, by its name: a change is seen at once, an interval without one costs nothing,
 //! and no right to other Secrets is needed. What they hold stays in memory. After a start without Git they are read from
@@ -13,7 +13,7 @@ use wickie_model::{Gvk, ResourceName};
 use wickie_plan::cycle::Cause;
 
 use super::{Drive, Event};
-use crate::cluster::watch::{self, Seen, Selection};
+use crate::cluster::watch::{self, Seen, Selection, Within};
 use crate::cluster::{ApiError, Kind};
 use crate::config::{Invalid, Kustomization, Named, SecretData, ValuesKind, ValuesName};
 use crate::render::{Found, InputError, Inputs, Values};
@@ -38,6 +38,22 @@ enum Known {
     Here(Rc<Values>),
     /// It is there and cannot be read, or may not be.
     Unusable(Trouble),
+}
+
+impl Known {
+    fn was_read(&self) -> bool {
+        matches!(self, Self::Here(_) | Self::Absent | Self::Unusable(Trouble::Malformed { .. }))
+    }
+}
+
+/// A Secret, as far as it was read.
+pub(super) enum Entries {
+    /// It was not looked at yet.
+    Unread,
+    /// It is not there.
+    Absent,
+    /// It is there.
+    Here(Rc<Values>),
 }
 
 /// Why values cannot be had. Values are not repeated.
@@ -68,7 +84,7 @@ impl Drive {
     pub(super) fn watch_values(&mut self) {
         let mut wanted: Vec<ValuesName> = Vec::new();
         for (owner, state) in &self.kustomizations {
-            let named = state.spec().into_iter().flat_map(|spec| spec.values_named().collect::<Vec<_>>());
+            let named = state.spec().into_iter().flat_map(|spec| spec.watched_values().collect::<Vec<_>>());
             wanted.extend(named.filter(|name| self.values_in_file(owner, name).is_none()));
         }
         self.values.0.retain(|name, watched| {
@@ -83,12 +99,14 @@ impl Drive {
                 continue;
             }
             let kind = Kind::new(Gvk::new("v1", name.kind.as_str()), name.kind.plural(), true);
-            let selection = Selection { kind, labels: String::new(), only: Some(name.name.clone()), metadata: false };
+            let selection =
+                Selection { kind, labels: String::new(), within: Within::Object(name.name.clone()), metadata: false };
             let (cluster, events, of) = (self.shared.cluster.clone(), self.events.clone(), name.clone());
             let follow = watch::watch(cluster, selection, events, move |seen| Event::Values(of.clone(), seen));
             let task = tokio::task::spawn_local(follow).abort_handle();
             self.values.0.insert(name, Watched { task, known: Known::Nothing });
         }
+        self.take_aim();
     }
 
     pub(super) fn values_seen(&mut self, name: &ValuesName, seen: Seen) {
@@ -98,11 +116,8 @@ impl Drive {
             Seen::Here(object) => read(name, &object),
             Seen::Gone(_) => Known::Absent,
             // What was read before is what counts until something else is read.
-            Seen::Blind(error)
-                if matches!(watched.known, Known::Here(_) | Known::Absent) && error.class.is_transient() =>
-            {
-                return;
-            }
+            Seen::Again => return,
+            Seen::Blind(error) if watched.known.was_read() && error.class.is_transient() => return,
             Seen::Blind(error) => Known::Unusable(Trouble::Unseen { name: name.clone(), error: Box::new(error) }),
         };
         let same = match (&watched.known, &now) {
@@ -117,9 +132,10 @@ impl Drive {
         }
     }
 
-    /// Whoever takes values from it is built again.
+    /// Whoever takes values from it is built again; whoever is for the cluster that its kubeconfig leads to is brought there.
     fn values_changed(&mut self, name: &ValuesName) {
-        let takes = |spec: &Rc<Kustomization>| spec.values_named().any(|named| named == *name);
+        self.take_aim();
+        let takes = |spec: &Rc<Kustomization>| spec.watched_values().any(|named| named == *name);
         let owners: Vec<_> = self
             .kustomizations
             .iter()
@@ -160,10 +176,24 @@ impl Drive {
 
     /// Whether any of those that a Kustomization names has not been looked at yet.
     pub(super) fn waits_for_values(&self, owner: &ResourceName, spec: &Kustomization) -> bool {
-        spec.values_named().any(|name| {
+        spec.watched_values().any(|name| {
             let unseen = self.values.0.get(&name).is_none_or(|watched| matches!(watched.known, Known::Nothing));
             unseen && self.values_in_file(owner, &name).is_none()
         })
+    }
+
+    /// The entries of a Secret that a Kustomization names.
+    pub(super) fn secret_entries(&self, owner: &ResourceName, secret: &ResourceName) -> Result<Entries, Trouble> {
+        let name = ValuesName { kind: ValuesKind::Secret, name: secret.clone() };
+        if let Some(entries) = self.values_in_file(owner, &name) {
+            return Ok(Entries::Here(Rc::new(Values { uid: String::new(), entries: entries.clone() })));
+        }
+        match self.values.0.get(&name).map(|watched| &watched.known) {
+            Some(Known::Here(values)) => Ok(Entries::Here(values.clone())),
+            Some(Known::Unusable(trouble)) => Err(trouble.clone()),
+            Some(Known::Absent) => Ok(Entries::Absent),
+            Some(Known::Nothing) | None => Ok(Entries::Unread),
+        }
     }
 
     /// What a build of a Kustomization takes from them.

@@ -41,8 +41,8 @@ pub use entry::{Object, Options, Order, build, file_names, to_yaml};
 pub use error::{Error, PathProblem, Place, Refusal, Source};
 pub use files::{Files, Found, LoadRestrictor, Tree, Unreadable, is_repository as is_remote};
 pub use flux::{
-    Ahead, FluxImage, FluxOverlay, FluxPatch, FluxSelector, SecretSource, SourceUse, build_flux, reach_flux,
-    secret_sources, set_common_metadata,
+    Ahead, FluxImage, FluxOverlay, FluxPatch, FluxSelector, FluxTarget, SecretSource, SourceUse, build_flux,
+    reach_flux, secret_sources, set_common_metadata,
 };
 pub use partial::Partial;
 pub use substitute::{SubstituteError, Substitution};

@@ -21,6 +21,8 @@ pub enum Cause {
     Start,
     /// Somebody asked for it.
     Request,
+    /// Its window has opened, and something waits for that.
+    Window,
     /// Its spec, or something it names, has changed.
     Spec,
     /// An earlier revision is put back, or that is ended.
@@ -30,13 +32,14 @@ pub enum Cause {
 }
 
 impl Cause {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Interval,
         Self::Retry,
         Self::Dependency,
         Self::Drift,
         Self::Start,
         Self::Request,
+        Self::Window,
         Self::Spec,
         Self::Rollback,
         Self::Revision,
@@ -51,6 +54,7 @@ impl Cause {
             Self::Drift => "drift",
             Self::Start => "start",
             Self::Request => "request",
+            Self::Window => "window",
             Self::Spec => "spec",
             Self::Rollback => "rollback",
             Self::Revision => "revision",

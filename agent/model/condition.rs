@@ -17,6 +17,8 @@ pub mod condition_type {
     pub const ARTIFACT_IN_STORAGE: &str = "ArtifactInStorage";
     /// A source is not asked for news for now, because its fetch window is shut or its budget is spent.
     pub const FETCH_HELD: &str = "wickie.dev/FetchHeld";
+    /// Something new is not applied for now, because the Kustomization's window is shut. What was applied before is kept up.
+    pub const APPLY_HELD: &str = "wickie.dev/ApplyHeld";
     /// How a source's floor began, below which its history may never go again. wickie's own.
     pub const FLOOR: &str = "Floor";
     /// A source's newest verified commit is not too old. wickie's own.

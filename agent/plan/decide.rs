@@ -1,12 +1,14 @@
 //! What to do with each object.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use wickie_model::{Digest, EntryState, Inventory, ObjectId, ResourceName};
 
 use crate::guard::{self, Checked, Refusal};
+use crate::ignore::Pointer;
 use crate::order::{Rank, rank};
-use crate::policy::{Mode, Policy, Ssa};
+use crate::policy::{Extent, Mode, Policy, Ssa};
 
 /// One object as Git wants it, as far as a decision needs to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub struct Desired {
     pub force: bool,
     /// `kustomize.toolkit.fluxcd.io/reconcile: disabled`.
     pub paused: bool,
+    /// Fields that others may change: see [`crate::ignore`].
+    pub ignored: Arc<[Pointer]>,
 }
 
 /// What is known of an object in the cluster.
@@ -32,8 +36,29 @@ pub enum Observed {
     Drifted,
     /// It is not there.
     Absent,
-    /// It must not be deleted: `kustomize.toolkit.fluxcd.io/prune: disabled` stands on it.
-    Kept,
+    /// It must not be deleted.
+    Kept(Keep),
+}
+
+/// Why an object is left in the cluster although Git no longer has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// `kustomize.toolkit.fluxcd.io/prune: disabled` stands on it, or it is somebody else's now.
+    Marked,
+    /// It is what the agent runs by: its CRDs, its namespace, its own manifests; or the Kustomization itself.
+    Own,
+    /// It is a component of Flux, which a takeover finds in the inventory.
+    Flux,
+}
+
+impl Keep {
+    fn why(self) -> &'static str {
+        match self {
+            Self::Marked => "it is marked prune: disabled",
+            Self::Own => "it is wickie's own, or the Kustomization itself, and is never pruned; remove it by hand",
+            Self::Flux => "it is a component of Flux, and left to Flux; `flux uninstall` removes it",
+        }
+    }
 }
 
 /// All that a plan is made from.
@@ -99,6 +124,8 @@ pub struct Step {
     pub recreate: bool,
     /// Whether the fields of those who applied the object before come over with it: see [`crate::ownership`].
     pub take_over: bool,
+    /// Fields that are sent as they are in the cluster: see [`crate::ignore`].
+    pub ignored: Arc<[Pointer]>,
 }
 
 /// Steps that may be done in any order, and together.
@@ -117,6 +144,21 @@ pub struct Plan {
     pub waves: Vec<Wave>,
     /// How many objects are right.
     pub unchanged: usize,
+    /// What waits for the window, by object.
+    pub withheld: BTreeMap<ObjectId, Withheld>,
+}
+
+/// What would be done with an object, and waits until it may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Withheld {
+    /// It is new.
+    Create,
+    /// Git wants something else than was applied.
+    Change,
+    /// It left Git.
+    Delete,
+    /// It is not as it was applied.
+    Repair,
 }
 
 impl Plan {
@@ -134,18 +176,24 @@ impl Plan {
 /// Decides what to do, and has the guard audit it.
 pub fn plan(request: &Request<'_>) -> Result<Checked<Plan>, Refusal> {
     let mut unchanged = 0;
+    let mut withheld = BTreeMap::new();
     let mut applied: BTreeMap<Rank, Vec<Step>> = BTreeMap::new();
     for (id, desired) in request.desired {
         let Some(action) = wanted(request, id, desired) else {
             unchanged += 1;
             continue;
         };
+        if let Some(what) = beyond(request, id, &action) {
+            withheld.insert(id.clone(), what);
+            continue;
+        }
         let step = Step {
             id: id.clone(),
             version: desired.version.clone(),
             action,
             recreate: desired.force || request.policy.force,
             take_over: desired.ssa == Ssa::Override && is_new_to_us(request, id),
+            ignored: desired.ignored.clone(),
         };
         applied.entry(rank(id)).or_default().push(step);
     }
@@ -155,14 +203,28 @@ pub fn plan(request: &Request<'_>) -> Result<Checked<Plan>, Refusal> {
             continue;
         }
         let Some(action) = unwanted(request, id, entry.state) else { continue };
-        let step = Step { id: id.clone(), version: entry.version.clone(), action, recreate: false, take_over: false };
+        // What was begun is ended; the rest of the old order stands until it may be changed.
+        if request.policy.extent != Extent::All && entry.state != EntryState::Deleting {
+            if action.deletes() {
+                withheld.insert(id.clone(), Withheld::Delete);
+            }
+            continue;
+        }
+        let step = Step {
+            id: id.clone(),
+            version: entry.version.clone(),
+            action,
+            recreate: false,
+            take_over: false,
+            ignored: Arc::default(),
+        };
         deleted.entry(rank(id)).or_default().push(step);
     }
     if request.policy.undo {
         hold_excess(request, &mut deleted);
     }
     let waves = applied.into_iter().chain(deleted.into_iter().rev());
-    let plan = Plan { waves: waves.map(|(rank, steps)| Wave { rank, steps }).collect(), unchanged };
+    let plan = Plan { waves: waves.map(|(rank, steps)| Wave { rank, steps }).collect(), unchanged, withheld };
     guard::check(plan, request)
 }
 
@@ -174,6 +236,23 @@ fn hold_excess(request: &Request<'_>, deleted: &mut BTreeMap<Rank, Vec<Step>>) {
     for step in deleted.values_mut().flatten().filter(|step| step.action.deletes()) {
         step.action = Action::Hold(why.clone());
     }
+}
+
+/// What an action would do that may not be done now; nothing where it may.
+fn beyond(request: &Request<'_>, id: &ObjectId, action: &Action) -> Option<Withheld> {
+    // That somebody else has it now is for the run to say that may take it.
+    if request.policy.extent == Extent::All || !(action.applies() || matches!(action, Action::Hold(_))) {
+        return None;
+    }
+    if !action.applies() {
+        return (!request.is_as_applied(id)).then_some(Withheld::Create);
+    }
+    let what = match action {
+        _ if request.is_as_applied(id) => Withheld::Repair,
+        Action::Create | Action::CreateIfAbsent if is_new_to_us(request, id) => Withheld::Create,
+        _ => Withheld::Change,
+    };
+    (what != Withheld::Repair || request.policy.extent == Extent::Nothing).then_some(what)
 }
 
 /// Whether no apply of ours was ever confirmed: what is there under that name is somebody else's work.
@@ -208,7 +287,7 @@ fn differs(request: &Request<'_>, id: &ObjectId, desired: &Desired) -> Option<Ac
         Some(Observed::Absent) => Some(Action::Create),
         _ if entry.state != EntryState::Applied || entry.manifest.is_none() => Some(Action::Create),
         _ if entry.manifest != Some(desired.digest) || entry.version != desired.version => Some(Action::Change),
-        Some(Observed::Same | Observed::Kept) => None,
+        Some(Observed::Same | Observed::Kept(_)) => None,
         // What was not looked at is sent again: a failed look is never read as "it is right".
         Some(Observed::Drifted) | None => Some(Action::Repair),
     }
@@ -225,7 +304,7 @@ fn unwanted(request: &Request<'_>, id: &ObjectId, state: EntryState) -> Option<A
     match request.observed.get(id) {
         Some(Observed::Absent) if state == EntryState::Deleting => Some(Action::Confirm),
         Some(Observed::Absent) => Some(Action::Forget("it is gone".to_owned())),
-        Some(Observed::Kept) => Some(Action::Forget("it is marked prune: disabled".to_owned())),
+        Some(Observed::Kept(keep)) => Some(Action::Forget(keep.why().to_owned())),
         _ if state != EntryState::Deleting && !request.policy.prune => Some(Action::Forget("prune is off".to_owned())),
         _ if request.policy.mode == Mode::Detect => {
             Some(Action::Hold("mode is detect: it left Git and is left".to_owned()))
@@ -240,6 +319,14 @@ fn unwanted(request: &Request<'_>, id: &ObjectId, state: EntryState) -> Option<A
 }
 
 impl Request<'_> {
+    /// Whether Git wants of an object just what was applied and confirmed, so that sending it again changes nothing that was
+    /// not changed by somebody else.
+    pub(crate) fn is_as_applied(&self, id: &ObjectId) -> bool {
+        let (Some(entry), Some(desired)) = (self.inventory.get(id), self.desired.get(id)) else { return false };
+        let same = entry.manifest == Some(desired.digest) && entry.version == desired.version;
+        same && entry.state == EntryState::Applied
+    }
+
     /// The ids that Git wants.
     pub(crate) fn wanted_ids(&self) -> BTreeSet<&ObjectId> {
         self.desired.keys().collect()
@@ -265,6 +352,7 @@ mod tests {
             ssa: Ssa::Override,
             force: false,
             paused: false,
+            ignored: Arc::default(),
         };
         let desired = BTreeMap::from([(id("a"), desired)]);
         let applied = Entry { state: EntryState::Applied, ..Entry::planned("v1") };
@@ -278,6 +366,7 @@ mod tests {
             complete: true,
             force: false,
             mode: Mode::Enforce,
+            extent: Extent::All,
         };
         let planned = |policy: &Policy| {
             let (observed, claimed) = (BTreeMap::new(), BTreeMap::new());
@@ -297,5 +386,67 @@ mod tests {
         // Within the limit, or approved, they go.
         let approved = Policy { prune_approved: true, ..policy(true) };
         assert_eq!(planned(&approved).unwrap().steps().filter(|step| step.action == Action::Delete).count(), 2);
+    }
+
+    #[test]
+    fn outside_the_window_what_was_applied_is_put_right_and_nothing_else_is_touched() {
+        let desired = |text: &str| Desired {
+            version: "v1".to_owned(),
+            digest: Digest::of(text.as_bytes()),
+            ssa: Ssa::Override,
+            force: false,
+            paused: false,
+            ignored: Arc::default(),
+        };
+        let entry = |text: &str| Entry {
+            state: EntryState::Applied,
+            manifest: Some(Digest::of(text.as_bytes())),
+            ..Entry::planned("v1")
+        };
+        let wanted = ["drifted", "gone", "same", "new", "begun"].map(|name| (id(name), desired(name)));
+        let mut wanted = BTreeMap::from(wanted);
+        wanted.insert(id("changed"), desired("another"));
+        let mut inventory: Inventory =
+            ["drifted", "gone", "same", "changed", "left", "leaving"].map(|name| (id(name), entry(name))).into();
+        inventory.insert(id("begun"), Entry::planned("v1"));
+        inventory.get_mut(&id("leaving")).unwrap().state = EntryState::Deleting;
+        let observed = [("drifted", Observed::Drifted), ("gone", Observed::Absent), ("same", Observed::Same)];
+        let mut observed: BTreeMap<_, _> = observed.map(|(name, seen)| (id(name), seen)).into();
+        // That it drifted makes a change no repair: what was applied is not what would be sent.
+        observed.insert(id("changed"), Observed::Drifted);
+        let (claimed, names) =
+            (BTreeMap::new(), |ids: Vec<&ObjectId>| ids.into_iter().map(|id| id.name.clone()).collect::<Vec<_>>());
+        let planned = |extent| {
+            let policy = Policy {
+                prune: true,
+                prune_limit: Some(Limit::Count(1)),
+                prune_approved: false,
+                undo: false,
+                awaited: None,
+                complete: true,
+                force: false,
+                mode: Mode::Enforce,
+                extent,
+            };
+            let (desired, inventory, observed) = (&wanted, &inventory, &observed);
+            plan(&Request { desired, inventory, observed, claimed: &claimed, policy: &policy })
+        };
+        let repairs = planned(Extent::Repairs).unwrap();
+        assert_eq!(names(repairs.steps().map(|step| &step.id).collect()), ["drifted", "gone", "leaving"]);
+        let waiting = |plan: &Plan| plan.withheld.iter().map(|(id, what)| (id.name.clone(), *what)).collect::<Vec<_>>();
+        let changes = [
+            ("begun", Withheld::Create),
+            ("changed", Withheld::Change),
+            ("left", Withheld::Delete),
+            ("new", Withheld::Create),
+        ];
+        let changes = changes.map(|(name, what)| (name.to_owned(), what));
+        assert_eq!(waiting(&repairs), changes);
+        let nothing = planned(Extent::Nothing).unwrap();
+        assert_eq!(names(nothing.steps().map(|step| &step.id).collect()), ["leaving"]);
+        assert_eq!(nothing.withheld[&id("gone")], Withheld::Repair);
+        assert_eq!(nothing.withheld.len(), changes.len() + 2);
+        // When it opens all of it is done, and the limit on deletions holds again.
+        assert!(matches!(planned(Extent::All), Err(Refusal::TooManyDeletions { count: 2, limit: 1 })));
     }
 }

@@ -10,14 +10,18 @@
 use serde_json::{Map, Value};
 use wickie_model::{Digest, Fingerprint, Hasher};
 
+use crate::ignore::{self, Pointer};
+
 /// Which manager's fields are ours, and where they are written.
 #[derive(Clone, Copy, Debug)]
 pub struct Manager<'a>(pub &'a str);
 
-/// The fingerprint of a live object, or nothing where we own no field of it.
-pub fn fingerprint(object: &Value, manager: Manager<'_>) -> Option<Fingerprint> {
+/// The fingerprint of a live object, or nothing where we own no field of it. What is ignored is not part of it.
+pub fn fingerprint(object: &Value, manager: Manager<'_>, ignored: &[Pointer]) -> Option<Fingerprint> {
     let metadata = object.get("metadata")?;
     let owned = owned_fields(metadata, manager)?;
+    let left = (!ignored.is_empty()).then(|| ignore::without(owned, object, ignored));
+    let owned = left.as_ref().unwrap_or(owned);
     let mut values = Hasher::default();
     digest_values(&mut values, owned, Some(object));
     Some(Fingerprint {
@@ -59,7 +63,7 @@ pub fn other_managers(metadata: &Value, manager: Manager<'_>) -> Vec<String> {
     names
 }
 
-fn managed_fields(metadata: &Value) -> impl Iterator<Item = &Value> {
+pub(crate) fn managed_fields(metadata: &Value) -> impl Iterator<Item = &Value> {
     metadata.get("managedFields").and_then(Value::as_array).into_iter().flatten()
 }
 
@@ -147,7 +151,7 @@ mod tests {
     fn changed(change: impl FnOnce(&mut Value)) -> Fingerprint {
         let mut object = deployment();
         change(&mut object);
-        fingerprint(&object, OURS).unwrap()
+        fingerprint(&object, OURS, &[]).unwrap()
     }
 
     #[test]
@@ -203,7 +207,7 @@ mod tests {
 
     #[test]
     fn where_we_own_nothing_there_is_no_fingerprint() {
-        assert_eq!(fingerprint(&deployment(), Manager("other")), None);
+        assert_eq!(fingerprint(&deployment(), Manager("other"), &[]), None);
         assert_eq!(other_managers(&deployment()["metadata"], OURS), Vec::<String>::new());
         assert_eq!(other_managers(&deployment()["metadata"], Manager("other")), ["wickie"]);
     }

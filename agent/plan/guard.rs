@@ -6,10 +6,10 @@
 use std::collections::BTreeSet;
 use std::ops::Deref;
 
-use wickie_model::{Entry, EntryState, ObjectId};
+use wickie_model::{EntryState, ObjectId};
 
 use crate::decide::{Action, Observed, Plan, Request};
-use crate::policy::Mode;
+use crate::policy::{Extent, Mode};
 
 /// Something that the guard let pass. Only this module makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,12 +69,12 @@ pub(crate) fn check(plan: Plan, request: &Request<'_>) -> Result<Checked<Plan>, 
         if step.action.applies() && request.claimed.contains_key(&step.id) {
             return Err(broken("no two Kustomizations own one object"));
         }
+        let going = request.inventory.get(&step.id).is_some_and(|entry| entry.state == EntryState::Deleting);
         if step.action.deletes() {
             deletions += 1;
         }
         if step.action == Action::Delete {
-            let going = |entry: &Entry| entry.state == EntryState::Deleting;
-            if request.policy.awaited.is_some() && !request.inventory.get(&step.id).is_some_and(going) {
+            if request.policy.awaited.is_some() && !going {
                 return Err(broken("nothing is deleted that may have moved to another Kustomization"));
             }
             if !request.inventory.contains_key(&step.id) {
@@ -83,12 +83,20 @@ pub(crate) fn check(plan: Plan, request: &Request<'_>) -> Result<Checked<Plan>, 
             if wanted.contains(&step.id) {
                 return Err(broken("nothing that Git wants is deleted"));
             }
-            if request.observed.get(&step.id) == Some(&Observed::Kept) {
-                return Err(broken("what is marked prune: disabled is kept"));
+            if matches!(request.observed.get(&step.id), Some(Observed::Kept(_))) {
+                return Err(broken("what is marked prune: disabled, the agent's own or Flux's is kept"));
             }
             if !request.policy.complete {
                 return Err(broken("nothing is deleted while a file cannot be read"));
             }
+        }
+        let within = match request.policy.extent {
+            Extent::All => true,
+            Extent::Repairs => !step.action.applies() || request.is_as_applied(&step.id),
+            Extent::Nothing => !step.action.applies(),
+        };
+        if !within || (request.policy.extent != Extent::All && step.action.deletes() && !going) {
+            return Err(broken("nothing is changed while the window is shut"));
         }
         if request.policy.mode == Mode::Detect && (step.action.applies() || step.action == Action::Delete) {
             return Err(broken("mode detect writes nothing"));

@@ -8,10 +8,7 @@ use wickie_model::{Health, Verdict};
 
 /// The health of `object`, of which group and kind are given.
 pub fn health(group: &str, kind: &str, object: &Value) -> Verdict {
-    if object.pointer("/metadata/deletionTimestamp").is_some_and(|time| !time.is_null()) {
-        return Verdict::new(Health::Terminating, "it is being deleted");
-    }
-    if let Some(verdict) = unobserved(object) {
+    if let Some(verdict) = terminating(object).or_else(|| unobserved(object)) {
         return verdict;
     }
     match (group, kind) {
@@ -66,6 +63,12 @@ fn condition_message(object: &Value, type_: &str) -> String {
         ("", message) => message.to_owned(),
         (reason, message) => format!("{reason}: {message}"),
     }
+}
+
+/// Its deletion was asked for.
+pub(crate) fn terminating(object: &Value) -> Option<Verdict> {
+    let going = object.pointer("/metadata/deletionTimestamp").is_some_and(|time| !time.is_null());
+    going.then(|| Verdict::new(Health::Terminating, "it is being deleted"))
 }
 
 /// The controller has not seen the newest spec.

@@ -15,8 +15,9 @@
 //! - [`order`]: which objects come before which.
 //! - [`plan`]: what to do with each object.
 //! - [`guard`]: the audit that every plan passes before anything is done.
+//! - [`ignore`]: fields that others may change.
 //! - [`ownership`]: whose fields come over with an adopted object.
-//! - [`health`]: whether a live object is what its spec asks for.
+//! - [`health`]: whether a live object is what its spec asks for; [`HealthRules`]: by expressions instead.
 
 pub mod course;
 pub mod cycle;
@@ -24,10 +25,14 @@ mod decide;
 pub mod drift;
 pub mod guard;
 pub mod health;
+mod health_rules;
+pub mod ignore;
+pub mod lease;
 pub mod order;
 pub mod ownership;
 mod policy;
 
-pub use decide::{Action, Desired, Observed, Plan, Request, Step, Wave, plan};
+pub use decide::{Action, Desired, Keep, Observed, Plan, Request, Step, Wave, Withheld, plan};
 pub use guard::{Checked, Refusal};
-pub use policy::{DeletionPolicy, Limit, Mode, Policy, Ssa};
+pub use health_rules::{HealthRule, HealthRules};
+pub use policy::{DeletionPolicy, Extent, Limit, Mode, Policy, Ssa};

@@ -13,6 +13,9 @@
 //!
 //! Entries of a subresource are left: what `kubectl scale` or a kubelet says there is no manifest.
 //!
+//! The other way, [`hand_over`] gives our fields to whoever goes on with the object, or to nobody, and leaves its values as
+//! they are.
+//!
 //! Source: fluxcd/pkg/ssa, `PatchReplaceFieldsManagers`, and kustomize-controller's `applyOpts.Cleanup`;
 //! client-go, `util/csaupgrade`.
 
@@ -57,6 +60,57 @@ pub fn take_over(object: &Value, manager: Manager<'_>) -> Option<Value> {
         json!({"metadata": {"resourceVersion": metadata.get("resourceVersion")?, "managedFields": managed}});
     if metadata.get("annotations").is_some_and(|annotations| annotations.get(LAST_APPLIED).is_some()) {
         patch["metadata"]["annotations"] = json!({LAST_APPLIED: null});
+    }
+    Some(patch)
+}
+
+/// The merge patch that lets go of an object; nothing where there is nothing to let go of.
+///
+/// Our fields become those of the manager `to`, whose next apply then removes what is not in its manifests; of nobody where
+/// none is given: they stay as they are until somebody sends others. `labels` are taken off where they have these values.
+///
+/// The patch holds for this very version of the object: the server refuses it where somebody has written meanwhile.
+pub fn hand_over(object: &Value, from: Manager<'_>, to: Option<Manager<'_>>, labels: &[(&str, &str)]) -> Option<Value> {
+    let metadata = object.get("metadata")?;
+    let none = Vec::new();
+    let entries = metadata.get("managedFields").and_then(Value::as_array).unwrap_or(&none);
+    let (ours, mut managed): (Vec<_>, Vec<_>) =
+        entries.iter().cloned().partition(|entry| text(entry, "manager") == from.0);
+    for entry in ours.iter().filter(|entry| is_whole(entry)) {
+        let Some(to) = to else { break };
+        let fits = |other: &&mut Value| {
+            let same = text(other, "manager") == to.0 && text(other, "operation") == "Apply" && is_whole(other);
+            same && other.get("apiVersion") == entry.get("apiVersion")
+        };
+        match managed.iter_mut().find(fits) {
+            Some(other) => {
+                let owned = entry.get("fieldsV1").and_then(Value::as_object);
+                if let (Some(into), Some(owned)) = (other.get_mut("fieldsV1").and_then(Value::as_object_mut), owned) {
+                    unite(into, owned);
+                }
+            }
+            None => {
+                let mut entry = entry.clone();
+                (entry["manager"], entry["operation"]) = (to.0.into(), "Apply".into());
+                managed.push(entry);
+            }
+        }
+    }
+    let has = |(key, value): &&(&str, &str)| {
+        metadata.get("labels").and_then(|labels| labels.get(*key)).and_then(Value::as_str) == Some(*value)
+    };
+    let off: Map<String, Value> = labels.iter().filter(has).map(|(key, _)| ((*key).to_owned(), Value::Null)).collect();
+    if ours.is_empty() && off.is_empty() {
+        return None;
+    }
+    if managed.is_empty() {
+        // Source: Kubernetes, "Server-Side Apply", "Clearing managedFields": an empty list is taken for none at all.
+        managed.push(json!({}));
+    }
+    let mut patch =
+        json!({"metadata": {"resourceVersion": metadata.get("resourceVersion")?, "managedFields": managed}});
+    if !off.is_empty() {
+        patch["metadata"]["labels"] = off.into();
     }
     Some(patch)
 }
@@ -130,5 +184,46 @@ mod tests {
         older["apiVersion"] = "v1beta1".into();
         let ours = entry("wickie", "Apply", json!({"f:data": {}}));
         assert_eq!(take_over(&object(vec![scaled, older, ours]), OURS), None);
+    }
+
+    #[test]
+    fn what_is_handed_over_is_the_heir_s_and_its_values_stay() {
+        let labels = [("kustomize.toolkit.fluxcd.io/name", "shop")];
+        let mut object = object(vec![
+            entry("wickie", "Apply", json!({"f:data": {"f:a": {}}})),
+            entry("wickie", "Update", json!({"f:data": {"f:b": {}}})),
+            entry("kustomize-controller", "Apply", json!({"f:data": {"f:c": {}}})),
+            entry("autoscaler", "Update", json!({"f:data": {"f:d": {}}})),
+        ]);
+        object["metadata"]["labels"] = json!({"kustomize.toolkit.fluxcd.io/name": "shop", "app": "till"});
+        let flux = hand_over(&object, OURS, Some(Manager("kustomize-controller")), &[]).unwrap();
+        let managed = flux["metadata"]["managedFields"].as_array().unwrap();
+        assert_eq!(managed.len(), 2);
+        assert_eq!(managed[0]["fieldsV1"], json!({"f:data": {"f:a": {}, "f:b": {}, "f:c": {}}}));
+        assert_eq!((&managed[0]["operation"], &managed[1]["manager"]), (&json!("Apply"), &json!("autoscaler")));
+        assert_eq!(flux["metadata"].get("labels"), None);
+        assert_eq!(flux["metadata"]["resourceVersion"], "7");
+        let nobody = hand_over(&object, OURS, None, &labels).unwrap();
+        assert_eq!(nobody["metadata"]["managedFields"].as_array().unwrap().len(), 2);
+        assert_eq!(nobody["metadata"]["labels"], json!({"kustomize.toolkit.fluxcd.io/name": null}));
+        // Another owner's label is left, and what is let go of once is not again.
+        assert_eq!(hand_over(&object, OURS, None, &[("app", "shop")]).unwrap()["metadata"].get("labels"), None);
+        let gone = json!({"metadata": {"resourceVersion": "8", "managedFields": managed}});
+        assert_eq!(hand_over(&gone, OURS, Some(Manager("kustomize-controller")), &labels), None);
+    }
+
+    #[test]
+    fn an_object_that_is_nobody_s_has_no_managers_and_a_status_of_ours_is_let_go_of() {
+        let mut status = entry("wickie", "Update", json!({"f:status": {}}));
+        status["subresource"] = "status".into();
+        let object = object(vec![status.clone(), entry("wickie", "Apply", json!({"f:data": {}}))]);
+        let patch = hand_over(&object, OURS, None, &[]).unwrap();
+        assert_eq!(patch["metadata"]["managedFields"], json!([{}]));
+        let patch = hand_over(&object, OURS, Some(Manager("flux")), &[]).unwrap();
+        let managed = patch["metadata"]["managedFields"].as_array().unwrap();
+        assert_eq!(
+            (managed.len(), &managed[0]["manager"], &managed[0]["fieldsV1"]),
+            (1, &json!("flux"), &json!({"f:data": {}}))
+        );
     }
 }

@@ -23,6 +23,20 @@ pub struct Policy {
     pub force: bool,
     /// Whether to write at all: `wickie.dev/mode`.
     pub mode: Mode,
+    /// How much may be done now: `wickie.dev/apply-window`.
+    pub extent: Extent,
+}
+
+/// How much may be done now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Extent {
+    /// Nothing: it is only said what would be done.
+    Nothing,
+    /// What was applied before is put right; what would change it waits.
+    Repairs,
+    /// All of it.
+    #[default]
+    All,
 }
 
 /// `wickie.dev/mode`.

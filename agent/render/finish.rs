@@ -2,7 +2,6 @@
 
 use base64::Engine as _;
 use serde_json::{Map, Value};
-use wickie_model::Manifest;
 
 use super::scope::is_cluster_wide;
 use crate::config::Kustomization;
@@ -12,15 +11,16 @@ pub const OWNER_NAME: &str = "kustomize.toolkit.fluxcd.io/name";
 /// The label that names the owner's namespace.
 pub const OWNER_NAMESPACE: &str = "kustomize.toolkit.fluxcd.io/namespace";
 
-/// Why a document must not be applied at all.
-pub(super) fn refusal(document: &Value) -> Option<&'static str> {
+/// Why a document must not be applied at all. One that is encrypted is none where values are `unread`: nothing is applied
+/// then.
+pub(super) fn refusal(document: &Value, unread: bool) -> Option<&'static str> {
     let api_version = document.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
     if api_version.starts_with("helm.toolkit.fluxcd.io/") {
         return Some(
             "a HelmRelease takes Helm on the node: render the chart in the pipeline, and commit the manifests",
         );
     }
-    if super::decrypt::is_left(document) {
+    if unread || super::decrypt::is_left(document) {
         return None;
     }
     if document.get("sops").is_some_and(|sops| sops.get("mac").is_some()) {
@@ -39,10 +39,9 @@ pub(super) fn refusal(document: &Value) -> Option<&'static str> {
     None
 }
 
-/// Whether it is one of Flux's own components, as `flux bootstrap` commits them.
-pub(super) fn is_flux_component(manifest: &Manifest) -> bool {
-    manifest.label("app.kubernetes.io/part-of") == Some("flux")
-        && manifest.label("app.kubernetes.io/instance").is_some()
+/// Whether an object with these labels is one of Flux's own components, as `flux bootstrap` commits them.
+pub fn is_flux_component<'a>(label: impl Fn(&str) -> Option<&'a str>) -> bool {
+    label("app.kubernetes.io/part-of") == Some("flux") && label("app.kubernetes.io/instance").is_some()
 }
 
 /// Marks an object as `kustomization`'s.

@@ -135,13 +135,25 @@ pub fn build_folder(spec: &Kustomization, inputs: &Inputs, folder: &Path) -> Res
     if super::takes_kustomize(spec, files.iter().map(String::as_str)) {
         return Ok(super::build_kustomize(spec, inputs, &tree, &root)?);
     }
+    Ok(super::build_plain(spec, inputs, &plain(&tree, files)?)?)
+}
+
+/// The YAML files in and below a folder, by their path.
+pub fn yaml_files(folder: &Path) -> Result<Files, FolderError> {
+    let fault = |cause| FolderError::Open { folder: folder.to_owned(), cause };
+    let tree = Folder::at(folder).map_err(fault)?;
+    plain(&tree, tree.below("")?)
+}
+
+/// The YAML files among these, read.
+fn plain(tree: &Folder, files: Vec<String>) -> Result<Files, FolderError> {
     let mut plain = Files::new();
     for file in files.into_iter().filter(|file| super::is_yaml(file)) {
         if let Some(Found::File(real)) = tree.find(&file)? {
             plain.insert(file, tree.read(&real)?.to_vec().into());
         }
     }
-    Ok(super::build_plain(spec, inputs, &plain)?)
+    Ok(plain)
 }
 
 impl Tree for Folder {

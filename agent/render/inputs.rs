@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use wickie_kustomize::{SubstituteError, Substitution};
 use wickie_model::{Digest, Hasher, ResourceName};
@@ -29,11 +30,13 @@ pub type Found = BTreeMap<ValuesName, Rc<Values>>;
 pub struct Inputs {
     pub(super) substitution: Option<Substitution>,
     /// Keys to decrypt with; nothing where decryption is not configured.
-    pub(super) keys: Option<Rc<Keys>>,
+    pub(super) keys: Option<Arc<Keys>>,
     /// Whether any of the variables is a Secret's.
     pub(super) secret_variables: bool,
     /// For the digests of what holds a Secret's value.
     pub(super) seal: Option<Seal>,
+    /// Whether what is encrypted or a variable stays as it stands: for who asks which objects there are.
+    pub(super) unread: bool,
     digest: Option<Digest>,
 }
 
@@ -107,6 +110,13 @@ impl Inputs {
         Ok(inputs)
     }
 
+    /// What a build takes that is to tell which objects there are, and no more. Variables are put in where the spec itself
+    /// gives all of them.
+    pub fn without_values(kustomization: &Kustomization) -> Self {
+        let substitution = kustomization.substitution.clone().filter(|_| kustomization.substitute_from.is_empty());
+        Self { substitution, unread: true, ..Self::default() }
+    }
+
     /// The key for the digests of what holds a Secret's value.
     pub fn seal(&self) -> Option<&Seal> {
         self.seal.as_ref()
@@ -119,7 +129,7 @@ impl Inputs {
     }
 }
 
-fn keys(decryption: &Decryption, found: &Found) -> Result<Rc<Keys>, InputError> {
+fn keys(decryption: &Decryption, found: &Found) -> Result<Arc<Keys>, InputError> {
     let mut keys = Keys::new();
     if let Some(secret) = &decryption.secret {
         let name = ValuesName { kind: ValuesKind::Secret, name: secret.clone() };
@@ -128,7 +138,7 @@ fn keys(decryption: &Decryption, found: &Found) -> Result<Rc<Keys>, InputError> 
             keys.add(entry, value).map_err(|why| InputError::Key { secret: secret.clone(), why })?;
         }
     }
-    Ok(Rc::new(keys))
+    Ok(Arc::new(keys))
 }
 
 fn add(hasher: &mut Hasher, name: &ValuesName, values: &Values) {

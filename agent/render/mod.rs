@@ -13,6 +13,7 @@ mod decrypt;
 mod finish;
 mod folder;
 mod inputs;
+mod packed;
 mod scope;
 mod seal;
 
@@ -26,9 +27,11 @@ use wickie_model::{Manifest, ObjectId};
 use crate::config::Kustomization;
 
 use decrypt::Decrypting;
-pub use finish::{OWNER_NAME, OWNER_NAMESPACE};
-pub use folder::{Folder, FolderError, build_folder};
+pub use finish::{OWNER_NAME, OWNER_NAMESPACE, is_flux_component};
+pub use folder::{Folder, FolderError, build_folder, yaml_files};
 pub use inputs::{Found, InputError, Inputs, Values};
+pub use packed::Packed;
+pub(crate) use scope::is_cluster_wide;
 pub use seal::Seal;
 
 /// Files of a snapshot below a Kustomization's path, by their path in the repository.
@@ -132,7 +135,7 @@ pub fn build_kustomize(
         let substituted = substitute(inputs, &mut object, decrypted)?;
         let origin = object.source.to_string();
         let seal = inputs.seal.as_ref().filter(|_| decrypted || substituted);
-        add(&mut built, &mut origins, kustomization, seal, object.value, &origin);
+        add(&mut built, &mut origins, kustomization, seal, inputs.unread, object.value, &origin);
         Ok(())
     };
     let Some(keys) = &inputs.keys else {
@@ -192,7 +195,7 @@ pub fn build_plain(kustomization: &Kustomization, inputs: &Inputs, files: &Files
                     match decrypted {
                         Ok(decrypted) => {
                             let seal = inputs.seal.as_ref().filter(|_| decrypted);
-                            add(&mut built, &mut origins, kustomization, seal, document.value, &origin);
+                            add(&mut built, &mut origins, kustomization, seal, inputs.unread, document.value, &origin);
                         }
                         Err(why) => {
                             let why = format!("decryption failed: {why}");
@@ -234,17 +237,18 @@ fn add(
     origins: &mut BTreeMap<ObjectId, String>,
     kustomization: &Kustomization,
     seal: Option<&Seal>,
+    unread: bool,
     document: Value,
     origin: &str,
 ) {
     let mut broken = |why: String| built.broken.push(Broken { file: origin.to_owned(), why });
     let mut document = match list_items(document) {
         Ok(items) => {
-            return items.into_iter().for_each(|item| add(built, origins, kustomization, seal, item, origin));
+            return items.into_iter().for_each(|item| add(built, origins, kustomization, seal, unread, item, origin));
         }
         Err(document) => document,
     };
-    if let Some(why) = finish::refusal(&document) {
+    if let Some(why) = finish::refusal(&document, unread) {
         return broken(why.to_owned());
     }
     finish::finish(&mut document, kustomization);
@@ -260,7 +264,7 @@ fn add(
         }
         None => manifest,
     };
-    if finish::is_flux_component(&manifest) {
+    if is_flux_component(|key| manifest.label(key)) {
         return built.held_back.push(manifest.id().clone());
     }
     if let Some(before) = origins.insert(manifest.id().clone(), origin.to_owned()) {

@@ -4,7 +4,7 @@
 /// kustomize does; the API server has the last word.
 ///
 /// Source: the API reference of Kubernetes 1.37.
-pub(super) fn is_cluster_wide(group: &str, kind: &str) -> bool {
+pub(crate) fn is_cluster_wide(group: &str, kind: &str) -> bool {
     matches!(
         (group, kind),
         ("", "Namespace" | "Node" | "PersistentVolume" | "ComponentStatus")

@@ -27,6 +27,9 @@ pub(super) fn next_step(kind: ResourceKind, name: &ResourceName, reason: &str, s
         (_, reason::INVALID_SPEC | reason::ACCESS_DENIED) => {
             format!("Mend the spec of {named}: the message names the field")
         }
+        (_, reason::OUTSIDE_WINDOW) => {
+            format!("It is applied by itself when its window opens. See: wickie diff {named}")
+        }
         (_, reason::DEPENDENCY_NOT_READY) => "It goes on by itself when what it depends on is ready".to_owned(),
         (_, reason::ARTIFACT_FAILED) => "It waits for its source: see there".to_owned(),
         (_, reason::BUILD_FAILED) => {

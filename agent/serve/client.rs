@@ -12,9 +12,10 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use wickie_model::{Event, Resource, ResourceName};
 
-use super::control::{DiffQuery, EventsQuery, HistoryQuery, Order, RollbackOrder, path};
+use super::control::{DiffQuery, EventsQuery, HistoryQuery, Order, ReleaseOrder, RollbackOrder, path};
+use super::tree::{self, Tree};
 use super::view::{self, History, Status};
-use super::{Asked, Outcome};
+use super::{Against, Asked, Outcome, Released};
 use crate::store::{DataDir, EventFilter, Store, StoreError};
 
 /// Why there is no answer.
@@ -101,6 +102,14 @@ impl Control {
         }
     }
 
+    /// What a Kustomization has put into the cluster; nothing where there is no such Kustomization.
+    pub async fn tree(&self, name: ResourceName) -> Result<Option<Tree>, AgentError> {
+        match self {
+            Self::Agent(agent) => agent.get(path::TREE, &name).await,
+            Self::Store(store) => Ok(tree::tree(&name, &view::status(store, None).await?, &store.inventories().await?)),
+        }
+    }
+
     /// The newest revisions and runs of a Kustomization, newest first.
     pub async fn history(&self, name: ResourceName, limit: usize) -> Result<History, AgentError> {
         match self {
@@ -162,9 +171,28 @@ impl Agent {
         self.post(path::ROLLBACK, &order).await
     }
 
-    /// What a run would change now; of a folder on the agent's disk instead of Git, where one is given.
-    pub async fn diff(&self, name: ResourceName, path: Option<PathBuf>) -> Result<Asked<String>, AgentError> {
-        let query = DiffQuery { namespace: name.namespace, name: name.name, path };
+    /// Has Kustomizations let go of, all where none are named; gives what is to be handed over.
+    pub async fn release(
+        &self,
+        names: Option<Vec<ResourceName>>,
+        dry_run: bool,
+    ) -> Result<Asked<Vec<Released>>, AgentError> {
+        self.post(path::RELEASE, &ReleaseOrder { names, dry_run }).await
+    }
+
+    /// Tells it that a Kustomization is handed over.
+    pub async fn forget(&self, name: &ResourceName) -> Result<Asked<()>, AgentError> {
+        self.post(path::FORGET, name).await
+    }
+
+    /// What a run of that would change now.
+    pub async fn diff(&self, name: ResourceName, against: Against) -> Result<Asked<String>, AgentError> {
+        let (path, revision) = match against {
+            Against::Followed => (None, None),
+            Against::Folder(path) => (Some(path), None),
+            Against::Revision(revision) => (None, Some(revision)),
+        };
+        let query = DiffQuery { namespace: name.namespace, name: name.name, path, revision };
         self.get(path::DIFF, &query).await
     }
 

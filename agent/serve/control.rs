@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use wickie_model::{Resource, ResourceKind, ResourceName, Severity};
 
 use super::view::{self, AgentView};
-use super::{Asked, Command, Live};
+use super::{Against, Asked, Command, Live, Refused};
 use crate::chain::chain;
 use crate::store::{DataDir, EventFilter, Store, StoreError};
 
@@ -29,12 +29,15 @@ pub(super) mod path {
     pub(in crate::serve) const VERSION: &str = "/v1/version";
     pub(in crate::serve) const STATUS: &str = "/v1/status";
     pub(in crate::serve) const HISTORY: &str = "/v1/history";
+    pub(in crate::serve) const TREE: &str = "/v1/tree";
     pub(in crate::serve) const EVENTS: &str = "/v1/events";
     pub(in crate::serve) const RECONCILE: &str = "/v1/reconcile";
     pub(in crate::serve) const SUSPEND: &str = "/v1/suspend";
     pub(in crate::serve) const RESUME: &str = "/v1/resume";
     pub(in crate::serve) const ROLLBACK: &str = "/v1/rollback";
     pub(in crate::serve) const DIFF: &str = "/v1/diff";
+    pub(in crate::serve) const RELEASE: &str = "/v1/release";
+    pub(in crate::serve) const FORGET: &str = "/v1/forget";
 }
 
 /// The socket could not be made.
@@ -97,12 +100,15 @@ pub fn serve(
         .route(path::VERSION, get(|| async { Json(env!("CARGO_PKG_VERSION")) }))
         .route(path::STATUS, get(status))
         .route(path::HISTORY, get(history))
+        .route(path::TREE, get(tree))
         .route(path::EVENTS, get(events))
         .route(path::RECONCILE, post(reconcile))
         .route(path::SUSPEND, post(suspend))
         .route(path::RESUME, post(resume))
         .route(path::ROLLBACK, post(rollback))
         .route(path::DIFF, get(diff))
+        .route(path::RELEASE, post(release))
+        .route(path::FORGET, post(forget))
         .with_state(shared);
     let task = tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
@@ -182,6 +188,17 @@ pub(crate) struct RollbackOrder {
     pub(crate) wait: bool,
 }
 
+/// Which Kustomizations are let go of.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ReleaseOrder {
+    /// Nothing, for all.
+    #[serde(default)]
+    pub(super) names: Option<Vec<ResourceName>>,
+    #[serde(default)]
+    pub(super) dry_run: bool,
+}
+
 /// Which runs.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct HistoryQuery {
@@ -207,6 +224,12 @@ pub(super) struct EventsQuery {
 async fn status(State(shared): State<Arc<Shared>>) -> Answered<view::Status> {
     let live: Live = shared.ask(|reply| Command::Live { reply }).await?;
     Ok(Json(view::status(&shared.store, Some((shared.agent.clone(), live))).await?))
+}
+
+async fn tree(State(shared): State<Arc<Shared>>, Query(name): Query<ResourceName>) -> Answered<Option<super::Tree>> {
+    let live: Live = shared.ask(|reply| Command::Live { reply }).await?;
+    let status = view::status(&shared.store, Some((shared.agent.clone(), live))).await?;
+    Ok(Json(super::tree::tree(&name, &status, &shared.store.inventories().await?)))
 }
 
 async fn history(State(shared): State<Arc<Shared>>, Query(query): Query<HistoryQuery>) -> Answered<view::History> {
@@ -243,6 +266,18 @@ async fn rollback(
     Ok(Json(shared.ask(|reply| Command::Rollback { resource, to, permit, wait, reply }).await?))
 }
 
+async fn release(
+    State(shared): State<Arc<Shared>>,
+    Json(order): Json<ReleaseOrder>,
+) -> Answered<Asked<Vec<super::Released>>> {
+    let ReleaseOrder { names, dry_run } = order;
+    Ok(Json(shared.ask(|reply| Command::Release { names, dry_run, reply }).await?))
+}
+
+async fn forget(State(shared): State<Arc<Shared>>, Json(name): Json<ResourceName>) -> Answered<Asked<()>> {
+    Ok(Json(shared.ask(|reply| Command::Forget { name, reply }).await?))
+}
+
 /// The question of a diff.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct DiffQuery {
@@ -250,12 +285,23 @@ pub(super) struct DiffQuery {
     pub(super) name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) path: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) revision: Option<String>,
 }
 
 async fn diff(State(shared): State<Arc<Shared>>, Query(query): Query<DiffQuery>) -> Answered<Asked<String>> {
-    let DiffQuery { namespace, name, path } = query;
+    let DiffQuery { namespace, name, path, revision } = query;
+    let against = match (path, revision) {
+        (None, None) => Against::Followed,
+        (Some(path), None) => Against::Folder(path),
+        (None, Some(revision)) => Against::Revision(revision),
+        (Some(_), Some(_)) => {
+            let message = "either a folder or a revision is compared with the cluster, not both".to_owned();
+            return Ok(Json(Err(Refused::Not { message })));
+        }
+    };
     let name = ResourceName::new(namespace, name);
-    Ok(Json(shared.ask(|reply| Command::Diff { name, path, reply }).await?))
+    Ok(Json(shared.ask(|reply| Command::Diff { name, against, reply }).await?))
 }
 
 #[cfg(test)]
@@ -264,7 +310,7 @@ mod tests {
     use wickie_model::Digest;
 
     use super::*;
-    use crate::serve::{Agent, AgentError, Control, Outcome, Refused};
+    use crate::serve::{Agent, AgentError, Control, Outcome};
     use crate::store::{Batch, Origin, Record};
 
     fn shop() -> Resource {
@@ -273,7 +319,7 @@ mod tests {
 
     fn outcome() -> Outcome {
         let (reason, message) = ("ReconciliationSucceeded".to_owned(), "applied".to_owned());
-        Outcome { done: true, severity: Severity::Info, reason, message, revision: None, note: None }
+        Outcome { done: true, severity: Severity::Info, reason, message, revision: None, waits: false, note: None }
     }
 
     /// A loop that knows one Kustomization.
@@ -290,10 +336,16 @@ mod tests {
                     | Command::Suspend { resource, reply }
                     | Command::Resume { resource, reply, .. }
                     | Command::Rollback { resource, reply, .. } => drop(reply.send(answer(resource))),
-                    Command::Diff { name, path, reply } => {
-                        let from = path.map(|path| format!(" from {}", path.display())).unwrap_or_default();
+                    Command::Diff { name, against, reply } => {
+                        let from = match against {
+                            Against::Followed => String::new(),
+                            Against::Folder(path) => format!(" from {}", path.display()),
+                            Against::Revision(revision) => format!(" at {revision}"),
+                        };
                         drop(reply.send(Ok(format!("diff of {name}{from}"))));
                     }
+                    Command::Release { reply, .. } => drop(reply.send(Ok(Vec::new()))),
+                    Command::Forget { reply, .. } => drop(reply.send(Ok(()))),
                     Command::Live { reply } => drop(reply.send(Live::default())),
                     Command::Hook { reply, .. } => drop(reply.send(Ok(()))),
                 }
@@ -310,6 +362,7 @@ mod tests {
             spec: Digest::of(b""),
             generation: 1,
             suspended: false,
+            released: false,
             status: json!({}),
             document: None,
         };
@@ -327,9 +380,11 @@ mod tests {
         assert_eq!(agent.reconcile(shop(), true, true).await.unwrap(), Ok(outcome()));
         assert_eq!(agent.suspend(shop()).await.unwrap(), Ok(outcome()));
         let name = ResourceName::new("a b", "c&d");
-        assert_eq!(agent.diff(name.clone(), None).await.unwrap(), Ok("diff of a b/c&d".to_owned()));
-        let from = agent.diff(name, Some("/x y/é&z".into())).await.unwrap();
+        assert_eq!(agent.diff(name.clone(), Against::Followed).await.unwrap(), Ok("diff of a b/c&d".to_owned()));
+        let from = agent.diff(name.clone(), Against::Folder("/x y/é&z".into())).await.unwrap();
         assert_eq!(from, Ok("diff of a b/c&d from /x y/é&z".to_owned()));
+        let at = agent.diff(name, Against::Revision("main@sha1:2dd6&d".into())).await.unwrap();
+        assert_eq!(at, Ok("diff of a b/c&d at main@sha1:2dd6&d".to_owned()));
         let till = Resource::new(ResourceKind::Kustomization, ResourceName::new("flux-system", "till"));
         let refused = agent.resume(till, false).await.unwrap().unwrap_err().to_string();
         assert_eq!(refused, "the agent has no Kustomization/flux-system/till; it has flux-system/shop");

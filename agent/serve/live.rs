@@ -23,6 +23,8 @@ pub struct Live {
     pub providers: BTreeMap<ResourceName, Sending>,
     /// What is waited for before the agent is fully at work, for people; empty once it is.
     pub starting: Vec<String>,
+    /// Why it does not write to the cluster, where another agent does.
+    pub stands_by: Option<String>,
     /// Requests to the API server since the start, by method and status; 0 where there was no answer.
     pub api_requests: Vec<((String, u16), u64)>,
 }
@@ -60,11 +62,11 @@ pub struct SourceLive {
     pub traffic: TrafficLive,
 }
 
-/// Why a source is not asked by itself.
+/// Why a source is not asked by itself, or something new is not applied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HeldLive {
-    /// `OutsideWindow`, `BudgetSpent` or `ClockWrong`.
+    /// `OutsideWindow`, `BudgetSpent` or `ClockWrong`; `DependencyNotReady` where the window is a dependency's.
     pub reason: String,
     /// For people.
     pub message: String,
@@ -150,6 +152,12 @@ pub struct KustomizationLive {
     /// When it runs next, unasked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_run: Option<Timestamp>,
+    /// What waits, where its window for changes is shut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<HeldLive>,
+    /// The cluster that it is for, where that is not the agent's own, once there was a first word with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterLive>,
     /// How many of its objects are how.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objects: Option<Counts>,

@@ -179,6 +179,11 @@ fn sources(registry: &mut Registry, status: &Status) {
         }
     }
     registry.register("wickie_source_day_bytes", "Bytes of the last day on which a source cost any", day);
+    let waits = Family::<Labels, Number>::default();
+    for one in &status.kustomizations {
+        waits.get_or_create(&named(&one.name)).set(u64::from(one.held.is_some()));
+    }
+    registry.register("wickie_kustomization_held", "Whether something waits for an apply window", waits);
     registry.register("wickie_source_held", "Whether fetch window or budget hold a source back", held);
     registry.register("wickie_source_budget_spent_bytes", "Bytes spent of the budget in its period", spent);
     registry.register("wickie_source_budget_bytes", "The budget", budget);

@@ -5,6 +5,8 @@
 //!                                            |
 //!                                            +--view (one function over the store)
 //! Prometheus, kubelet, Git host --HTTP--> listen: metrics, probes, hooks --Command--> drive
+//!
+//! systemd <--datagrams-- notify: ready, status, signs of life <-- drive
 //! ```
 //!
 //! Reading works without an agent, too: the same [`view`] is then made from the data directory itself.
@@ -17,11 +19,14 @@ mod hook;
 mod listen;
 mod live;
 mod metrics;
+mod notify;
+mod standing;
+mod tree;
 pub mod view;
 
 pub(crate) use advice::named;
 pub use client::{Agent, AgentError, Control};
-pub use command::{Asked, Command, Outcome, Refused};
+pub use command::{Against, Asked, Command, Outcome, Refused, Released};
 pub(crate) use control::RollbackOrder;
 pub use control::{ServeError, Server, serve};
 pub use hook::{Hook, Hooks};
@@ -31,4 +36,7 @@ pub use live::{
     TrafficLive,
 };
 pub use metrics::Metrics;
+pub use notify::{Supervisor, SupervisorError};
+pub use standing::Standing;
+pub use tree::{Branch, Tree};
 pub use view::History;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use wickie_model::{ConditionStatus, Conditions, ResourceKind, ResourceName, Trial, condition_type, reason};
 
 use super::advice;
-use super::{ClusterLive, Counts, DayLive, KustomizationLive, Live, Phase, Problem, SourceLive};
+use super::{ClusterLive, Counts, DayLive, HeldLive, KustomizationLive, Live, Phase, Problem, SourceLive};
 use crate::report::Sending;
 use crate::store::{Origin, Record, Run, SnapshotRow, Store, StoreError, Waiting};
 
@@ -34,6 +34,9 @@ pub struct Status {
     /// The cluster, where the agent has had a word with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<ClusterLive>,
+    /// Why this agent does not write to the cluster, where another one does. How the Kustomizations stand is known there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stands_by: Option<String>,
     /// GitRepositories, by name.
     pub sources: Vec<SourceView>,
     /// Kustomizations, by name.
@@ -136,6 +139,12 @@ pub struct KustomizationView {
     /// When it runs next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_run: Option<Timestamp>,
+    /// What waits, where its window for changes is shut; until when, only where an agent runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<HeldLive>,
+    /// The cluster that it is for, where that is not the agent's own; left out where no agent runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterLive>,
     /// How many of its objects are how.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objects: Option<Counts>,
@@ -243,11 +252,16 @@ pub async fn status(store: &Store, running: Option<(AgentView, Live)>) -> Result
     for waiting in store.outbox().await? {
         add_waiting(&mut providers, waiting);
     }
+    let (cluster, stands_by) = live.map(|live| (live.cluster, live.stands_by)).unwrap_or_default();
+    if stands_by.is_some() {
+        kustomizations.clear();
+    }
     let mut status = Status {
         api_version: API_VERSION.to_owned(),
         ok: false,
         agent,
-        cluster: live.and_then(|live| live.cluster),
+        cluster,
+        stands_by,
         sources,
         kustomizations,
         providers,
@@ -308,7 +322,7 @@ fn kustomization(record: &Record, live: Option<&Live>, last_run: Option<Run>, si
     let name = &record.resource.name;
     let live = live.and_then(|live| live.kustomizations.get(name)).cloned();
     let phase = live.as_ref().map(|live| live.phase);
-    let KustomizationLive { next_run, objects, problems, .. } = live.unwrap_or_default();
+    let KustomizationLive { next_run, objects, problems, held, cluster, .. } = live.unwrap_or_default();
     let applied_revision = text(record, "/lastAppliedRevision");
     let attempted_revision = text(record, "/lastAttemptedRevision").filter(|it| Some(it) != applied_revision.as_ref());
     let mut ready = ready(record);
@@ -325,6 +339,12 @@ fn kustomization(record: &Record, live: Option<&Live>, last_run: Option<Run>, si
         attempted_revision,
         phase,
         next_run,
+        held: held.or_else(|| {
+            let said = record.conditions();
+            let said = said.get(condition_type::APPLY_HELD)?;
+            Some(HeldLive { reason: said.reason.clone(), message: said.message.clone(), until: None })
+        }),
+        cluster,
         objects: objects.or(written),
         problems,
         last_run,
@@ -371,11 +391,7 @@ fn add_waiting(providers: &mut Vec<ProviderView>, more: Waiting) {
 
 /// The Ready condition of a record, with the next step where it is not well.
 fn ready(record: &Record) -> ReadyView {
-    let conditions: Conditions = record
-        .status
-        .get("conditions")
-        .and_then(|conditions| serde_json::from_value(conditions.clone()).ok())
-        .unwrap_or_default();
+    let conditions = record.conditions();
     let Some(ready) = conditions.get(condition_type::READY) else {
         return ReadyView {
             status: ConditionStatus::Unknown,
@@ -409,6 +425,7 @@ fn warnings(record: &Record) -> Vec<String> {
 fn is_suspended(record: &Record) -> bool {
     let spec = || record.document.as_deref().and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
     record.suspended
+        || record.released
         || spec().is_some_and(|document| document.pointer("/spec/suspend") == Some(&serde_json::Value::Bool(true)))
 }
 

@@ -68,8 +68,8 @@ pub enum SourceError {
     NoSparse { path: String, revision: String },
     #[error("the include {name} cannot be used: {why}")]
     Include { name: ResourceName, reason: &'static str, why: String },
-    #[error("the submodule {path:?} at {url} cannot be used")]
-    Submodule { path: String, url: String, source: Box<SourceError> },
+    #[error("the submodule {path:?} at {url} cannot be used, of which commit {commit} is wanted")]
+    Submodule { path: String, url: String, commit: Oid, source: Box<SourceError> },
     #[error("the submodule {path:?} has the URL {url:?}, which is refused: {why}")]
     SubmoduleUrl { path: String, url: String, why: String },
     #[error("the revision {revision} was refused: {reason}")]

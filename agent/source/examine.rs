@@ -79,6 +79,18 @@ impl Git {
         tokio::time::timeout(source.timeout, look).await.unwrap_or_else(late)
     }
 
+    /// Asks the server what it offers for a source, with its credentials, and no more: one listing of references.
+    pub async fn offered(&self, source: &GitSource) -> Result<Revision, SourceError> {
+        let ask = async {
+            let mut turn = self.lines.turn(source, Some(Instant::now())).await;
+            let mut session =
+                Session::new(&self.clients, source, None, Meter::default()).map_err(SourceError::Transport)?;
+            Ok(offered(source, &mut session, &mut turn).await?.revision)
+        };
+        let late = |_| Err(SourceError::TimedOut { host: source.url.host().to_owned(), after: source.timeout });
+        tokio::time::timeout(source.timeout, ask).await.unwrap_or_else(late)
+    }
+
     async fn examine_without_end(&self, source: &GitSource, wall: Timestamp) -> Result<Examined, SourceError> {
         let now = self.judge(wall).await?;
         let row = self.repository.store.source(&source.name).await?;

@@ -245,7 +245,13 @@ impl Git {
     ) -> Result<Option<Verified<Snapshot>>, SourceError> {
         let stored = self.repository.store.snapshot_at(&source.name, revision).await?;
         let Some((head, row)) = self.accepted(source, stored).await? else { return Ok(None) };
-        self.check_complete(source, &head, &row.extent).await?;
+        // One walk over all files serves every Kustomization that builds from them: what is then not there is missed as
+        // it is read.
+        let commit = head.revision.commit();
+        if !self.is_complete(source, commit) {
+            self.check_complete(source, &head, &row.extent).await?;
+            self.note_complete(source, commit);
+        }
         self.snapshot(source, head, row.accepted_at, row.extent, None).await.map(Some)
     }
 

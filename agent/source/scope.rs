@@ -5,6 +5,8 @@
 //! Flux's: a file is taken if its path *begins with* one of the texts (go-git, `Index.SkipUnless`), so that `apps` takes
 //! `apps-2/a.yaml` too. A `.sourceignore` that is not taken counts for nothing, also as there.
 
+use std::collections::BTreeSet;
+
 use crate::store::Extent;
 
 /// The part of a folder that is used.
@@ -138,9 +140,11 @@ fn rest(paths: Vec<Vec<String>>) -> Option<Vec<Vec<String>>> {
 /// Whether `held` has all of `wanted`, and shows the same of it.
 pub(crate) fn covers(held: &Extent, wanted: &Extent) -> bool {
     let scope = Scope::new(held.paths.as_deref());
+    // Most are the very same, and there may be a thousand.
+    let same: BTreeSet<&String> = held.paths.iter().flatten().collect();
     let paths = match &wanted.paths {
         None => scope.used.is_none(),
-        Some(paths) => paths.iter().all(|path| scope.covers(path)),
+        Some(paths) => paths.iter().all(|path| same.contains(path) || scope.covers(path)),
     };
     paths && held.sparse == wanted.sparse && held.submodules == wanted.submodules
 }

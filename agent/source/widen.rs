@@ -206,11 +206,8 @@ impl Git {
         level: usize,
     ) -> Result<(), SourceError> {
         for submodule in self.in_scope(source, tree, scope, level).await? {
-            let path = submodule.module.path.clone();
             let place = place(source, project, &submodule)?;
-            let url = place.url.to_string();
-            let failed =
-                |error| SourceError::Submodule { path: path.clone(), url: url.clone(), source: Box::new(error) };
+            let failed = |error| unusable(&submodule, &place.url, error);
             *left = left.checked_sub(1).ok_or_else(|| {
                 let source = ObjectError::TooMuch { what: "submodules", limit: MOST_SUBMODULES as u64 };
                 failed(SourceError::Content { revision: submodule.commit.to_string(), source })
@@ -244,9 +241,7 @@ impl Git {
         while let Some((project, tree, scope, level)) = ahead.pop() {
             for submodule in self.in_scope(source, tree, &scope, level).await? {
                 let place = place(source, &project, &submodule)?;
-                let (path, url) = (submodule.module.path.clone(), place.url.to_string());
-                let failed =
-                    |source| SourceError::Submodule { path: path.clone(), url: url.clone(), source: Box::new(source) };
+                let failed = |error| unusable(&submodule, &place.url, error);
                 let head = self.believed_submodule(&place).await.map_err(failed)?;
                 let complete = match &head {
                     Some(head) => self.has_all(head, &submodule.scope, &place.limits).await.map_err(failed)?,
@@ -364,4 +359,10 @@ fn place(source: &GitSource, project: &GitUrl, submodule: &Submodule) -> Result<
         others: Vec::new(),
         ..source.clone()
     })
+}
+
+/// A submodule cannot be used, and why.
+fn unusable(submodule: &Submodule, url: &GitUrl, why: SourceError) -> SourceError {
+    let (path, url, commit) = (submodule.module.path.clone(), url.to_string(), submodule.commit);
+    SourceError::Submodule { path, url, commit, source: Box::new(why) }
 }

@@ -119,6 +119,7 @@ mod tests {
             spec: Digest::of(b"spec"),
             generation: 1,
             suspended: false,
+            released: false,
             status: json!({"conditions": []}),
             document: None,
         }
@@ -168,6 +169,12 @@ mod tests {
         store.commit(Batch { records: vec![changed.clone()], ..Batch::default() }).await.unwrap();
         assert_ne!(bytes_of(dir.path()), before);
         assert_eq!(store.records().await.unwrap(), [changed]);
+        // The marks of people, each for itself.
+        for (suspended, released) in [(true, false), (true, true), (false, true)] {
+            let marked = Record { suspended, released, ..record() };
+            store.commit(Batch { records: vec![marked.clone()], ..Batch::default() }).await.unwrap();
+            assert_eq!(store.records().await.unwrap(), [marked]);
+        }
     }
 
     #[tokio::test]

@@ -55,6 +55,20 @@ impl DataDir {
             .map_err(|source| StoreError::DataDir { path: self.0.clone(), source })
     }
 
+    /// The process that has the directory, as it wrote itself down; nothing where nobody has it. The lock is not touched.
+    pub fn holder(&self) -> Option<String> {
+        use std::os::unix::fs::MetadataExt as _;
+        let path = self.0.join("lock");
+        let inode = format!(":{}", fs::metadata(&path).ok()?.ino());
+        // "1: FLOCK ADVISORY WRITE 1234 08:01:5678 0 EOF". Source: proc_locks(5).
+        let held = |line: &str| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            words.get(1) == Some(&"FLOCK") && words.iter().any(|word| word.ends_with(&inode))
+        };
+        let locks = fs::read_to_string("/proc/locks").ok()?;
+        locks.lines().any(held).then(|| fs::read_to_string(&path).unwrap_or_default().trim().to_owned())
+    }
+
     /// Takes the directory for this process, or says who has it.
     pub fn lock(&self) -> Result<Lock, StoreError> {
         let path = self.0.join("lock");
@@ -88,7 +102,9 @@ mod tests {
         let held = dir.lock().unwrap();
         let refused = dir.lock().unwrap_err();
         assert!(refused.to_string().contains(&std::process::id().to_string()), "{refused}");
+        assert_eq!(dir.holder(), Some(std::process::id().to_string()));
         drop(held);
+        assert_eq!(dir.holder(), None);
         dir.lock().unwrap();
     }
 }

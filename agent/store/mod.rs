@@ -43,7 +43,7 @@ pub use objects::{ObjectKind, StoredObject};
 pub use outbox::{Delivery, Queued, Waiting};
 pub use resources::{Origin, Record};
 pub use runs::{Changes, Run};
-pub use size::{Bounds, DEFAULT_MOST, SMALLEST_MOST, StoreSize};
+pub use size::{Bounds, DEFAULT_MOST, Disk, SMALLEST_MOST, StoreSize};
 pub use snapshots::{Extent, Moved, NewSnapshot, SnapshotRow};
 pub use sources::SourceRow;
 pub use thread::Store;

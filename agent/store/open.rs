@@ -58,6 +58,7 @@ pub(super) fn in_memory() -> Result<Connection, StoreError> {
 
 fn try_open(path: &Path) -> Result<Connection, StoreError> {
     let failed = |source| StoreError::Open { path: path.to_owned(), source };
+    own_alone(path);
     let mut connection = Connection::open(path).map_err(failed)?;
     // FULL: a commit that was acknowledged survives a power cut, which WAL alone does not promise.
     // Incremental vacuum must be chosen before the first table: it lets the file shrink without being written anew.
@@ -81,6 +82,14 @@ fn try_open(path: &Path) -> Result<Connection, StoreError> {
     }
     migrate(path, &mut connection)?;
     Ok(connection)
+}
+
+/// Makes a file that is not there yet, readable by its owner alone: it will hold what Git holds, and the directory may be
+/// the kubelet's, open to everybody on the node. SQLite gives its other files the same mode.
+fn own_alone(path: &Path) {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    // Where it cannot be made, SQLite says why.
+    let _ = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path);
 }
 
 fn migrate(path: &Path, connection: &mut Connection) -> Result<(), StoreError> {

@@ -3,7 +3,7 @@
 use rusqlite::{Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use wickie_model::{Digest, Resource, ResourceName};
+use wickie_model::{Conditions, Digest, Resource, ResourceName};
 
 use super::{Store, StoreError};
 
@@ -47,10 +47,24 @@ pub struct Record {
     pub generation: i64,
     /// Whether somebody has told the agent to leave it alone (`wickie suspend`), beside the `suspend` of its spec.
     pub suspended: bool,
+    /// Whether it was handed back (`wickie release`): it is left alone, and nothing of it is written to the cluster.
+    pub released: bool,
     /// The status subresource, as Flux writes it.
     pub status: Value,
     /// The document as last seen: a restart without the API starts from it.
     pub document: Option<String>,
+}
+
+/// The marks in the column `suspended`.
+const SUSPENDED: i64 = 1;
+const RELEASED: i64 = 2;
+
+impl Record {
+    /// What its status says of it; nothing where that was never written, or by somebody in another form.
+    pub fn conditions(&self) -> Conditions {
+        let conditions = self.status.get("conditions").cloned().unwrap_or_default();
+        serde_json::from_value(conditions).unwrap_or_default()
+    }
 }
 
 const COLUMNS: &str = "kind, namespace, name, origin, spec, generation, suspended, status, document";
@@ -93,7 +107,8 @@ impl Store {
 
 /// Writes a record, unless the very same is there already: then no page of the file changes.
 pub(super) fn put(transaction: &Transaction<'_>, record: &Record) -> Result<(), StoreError> {
-    let Record { resource, origin, spec, generation, suspended, status, document } = record;
+    let Record { resource, origin, spec, generation, suspended, released, status, document } = record;
+    let marks = i64::from(*suspended) * SUSPENDED + i64::from(*released) * RELEASED;
     transaction
         .prepare_cached(
             "INSERT INTO resource (kind, namespace, name, origin, spec, generation, suspended, status, document)
@@ -110,7 +125,7 @@ pub(super) fn put(transaction: &Transaction<'_>, record: &Record) -> Result<(), 
                 origin.as_str(),
                 spec.to_string(),
                 generation,
-                suspended,
+                marks,
                 status.to_string(),
                 document,
             ])
@@ -136,12 +151,14 @@ fn read(row: &Row<'_>) -> Result<Record, StoreError> {
     let corrupt = |what| move |detail: String| StoreError::Corrupt { what, detail };
     let kind = text(0)?;
     let kind = kind.parse().map_err(|()| corrupt("kind")(kind.clone()))?;
+    let marks: i64 = row.get(6).map_err(failed())?;
     Ok(Record {
         resource: Resource::new(kind, ResourceName::new(text(1)?, text(2)?)),
         origin: Origin::parse(&text(3)?)?,
         spec: text(4)?.parse().map_err(|error| corrupt("spec digest")(format!("{error}")))?,
         generation: row.get(5).map_err(failed())?,
-        suspended: row.get(6).map_err(failed())?,
+        suspended: marks & SUSPENDED != 0,
+        released: marks & RELEASED != 0,
         status: serde_json::from_str(&text(7)?).map_err(|error| corrupt("status")(error.to_string()))?,
         document: row.get(8).map_err(failed())?,
     })

@@ -111,6 +111,16 @@ impl Store {
         .await
     }
 
+    /// Whether the file is whole, as its own check says: what is wrong, or nothing.
+    pub async fn damage(&self) -> Result<Option<String>, StoreError> {
+        self.call(|connection| {
+            let check = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+            let check = check.map_err(StoreError::sql("check the file"))?;
+            Ok(Some(check).filter(|check| check != "ok"))
+        })
+        .await
+    }
+
     /// Gives what is free within the file back to the file system.
     pub async fn give_back(&self) -> Result<(), StoreError> {
         loop {
@@ -162,19 +172,29 @@ fn reserve(of: u64) -> u64 {
 }
 
 /// A file system.
-struct Disk {
-    available: u64,
-    total: u64,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// Bytes that we may still take.
+    pub available: u64,
+    /// All that it holds.
+    pub total: u64,
 }
 
 impl Disk {
     /// The one that `folder` is on. One that does not say is not bounded by us.
-    fn of(folder: &Path) -> Option<Self> {
+    pub fn of(folder: &Path) -> Option<Self> {
         let disk = rustix::fs::statvfs(folder).ok()?;
         Some(Self {
             available: disk.f_bavail.saturating_mul(disk.f_frsize),
             total: disk.f_blocks.saturating_mul(disk.f_frsize),
         })
+    }
+}
+
+impl Disk {
+    /// What is kept free on it for what must be written in any case.
+    pub fn reserve(&self) -> u64 {
+        reserve(self.total)
     }
 }
 
@@ -242,6 +262,7 @@ mod tests {
             spec: Digest::of(b""),
             generation: 1,
             suspended: false,
+            released: false,
             status: json!({"large": "x".repeat(100_000)}),
             document: None,
         };
@@ -295,6 +316,7 @@ mod tests {
             spec: Digest::of(b""),
             generation: 1,
             suspended: false,
+            released: false,
             status: json!({"lastAppliedRevision": format!("main@sha1:{}", commit(1)), "lastAttemptedRevision": null}),
             document: None,
         };

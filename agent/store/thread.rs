@@ -63,6 +63,24 @@ impl Store {
         Self { jobs, bounds }
     }
 
+    /// Returns when the store's thread has done what it was asked before. Nothing is read or written.
+    ///
+    /// # Errors
+    /// Where the thread has ended.
+    pub async fn answers(&self) -> Result<(), StoreError> {
+        self.call(|_| Ok(())).await
+    }
+
+    /// Keeps the thread from everything else, as a slow disk does.
+    #[cfg(test)]
+    pub(crate) async fn busy_for(&self, time: std::time::Duration) -> Result<(), StoreError> {
+        self.call(move |_| {
+            std::thread::sleep(time);
+            Ok(())
+        })
+        .await
+    }
+
     /// Runs `work` on the store's thread and waits for it without blocking the runtime.
     pub(super) async fn call<T: Send + 'static>(
         &self,

@@ -81,6 +81,21 @@ impl KeyRing {
     }
 }
 
+impl KeyRing {
+    /// When the keys end that may sign now, or might before they ended.
+    pub(crate) fn ends(&self, at: At) -> Vec<(Signer, Timestamp)> {
+        let mut ends = Vec::new();
+        for (owner, certificate) in &self.0 {
+            let subkeys = certificate.public_subkeys.iter().map(Some);
+            for subkey in std::iter::once(None).chain(subkeys) {
+                let component = Component { owner: owner.as_deref(), certificate, subkey };
+                ends.extend(component.end(at).map(|end| (component.signer(), end)));
+            }
+        }
+        ends
+    }
+}
+
 /// The key that a signature says it was made with.
 fn issuer(signature: &Signature) -> String {
     let fingerprint = signature.issuer_fingerprint().first().map(|fingerprint| format!("{fingerprint:X}"));
@@ -181,6 +196,23 @@ impl<'a> Component<'a> {
             true => Ok(()),
             false => Err(Refusal::NotForSigning { signer: self.signer() }),
         }
+    }
+
+    /// When a key that may sign ends: with its primary key, or before. Nothing where it does not end.
+    fn end(&self, at: At) -> Option<Timestamp> {
+        let lasts = |created: pgp::types::Timestamp, by: &Signature| {
+            let seconds = by.key_expiration_time().map(|time| time.as_secs()).filter(|seconds| *seconds > 0)?;
+            Timestamp::from_second(moment(created).as_second() + i64::from(seconds)).ok()
+        };
+        let owner = self.primary_self_signature(at)?;
+        let primary = lasts(self.certificate.primary_key.created_at(), owner);
+        let Some(subkey) = self.subkey else { return primary.filter(|_| owner.key_flags().sign()) };
+        let binding = self.binding(subkey, at)?;
+        if !binding.key_flags().sign() || subkey.signatures.iter().any(|signature| self.revokes(subkey, signature)) {
+            return None;
+        }
+        let own = lasts(subkey.key.created_at(), binding);
+        [primary, own].into_iter().flatten().min()
     }
 
     /// The newest self-signature that says what the primary key is for: over a user id, or directly over the key.

@@ -184,6 +184,16 @@ impl Signers {
         self.pgp.is_empty() && self.ssh.is_empty()
     }
 
+    /// When which signer's validity ends, as far as their keys say it: what was listed with an end, and is not revoked. Ends
+    /// that are past are among them.
+    pub fn ends(&self, now: Timestamp) -> Vec<(Signer, Timestamp)> {
+        let mut ends = ssh::ends(&self.ssh);
+        ends.extend(self.pgp.ends(At { now, signed: now }));
+        ends.retain(|(signer, _)| !self.revoked.contains(&signer.key));
+        ends.sort_by_key(|(_, end)| *end);
+        ends
+    }
+
     /// Who signed `payload`, a commit or a tag, if it is one of these signers and the signature holds.
     pub fn verify(&self, payload: &[u8], signature: Option<&[u8]>, at: At) -> Result<Signer, Refusal> {
         self.verify_for(Purpose::Git, payload, signature, at)

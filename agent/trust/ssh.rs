@@ -66,6 +66,12 @@ pub(crate) fn verify(
     Err(refusal)
 }
 
+/// When the lines end that say so.
+pub(crate) fn ends(allowed: &[Allowed]) -> Vec<(Signer, jiff::Timestamp)> {
+    let ending = allowed.iter().filter_map(|line| Some((line.signer.clone(), line.options.valid_before?)));
+    ending.collect()
+}
+
 /// The key of a signature, and who vouches for it.
 fn named(signature: &Signed) -> String {
     let key = fingerprint(&signature.key);

@@ -1,13 +1,13 @@
 //! An SSH signature over data, as armor.
 //!
-//! Source: OpenSSH's PROTOCOL.sshsig, and sshsig.c (`sshsig_dearmor`, `sshsig_wrap_verify`). A signature by a plain key is
-//! read by the ssh-key crate, which knows nothing of one by a certificate: that one is read here.
+//! Source: OpenSSH's PROTOCOL.sshsig, and sshsig.c (`sshsig_dearmor`, `sshsig_wrap_verify`). The
+//! ssh-key crate's own reader knows nothing of signatures by certificates, and takes armor in lines of 70 alone.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use signature::Verifier as _;
 use ssh_key::public::KeyData;
-use ssh_key::{HashAlg, Signature, SshSig};
+use ssh_key::{HashAlg, PublicKey, Signature, SshSig};
 
 use crate::certificate::Certificate;
 use crate::wire::Reader;
@@ -34,10 +34,15 @@ impl Signed {
             return Err("it is no SSH signature".to_owned());
         }
         let version = reader.u32()?;
-        let Some(certificate) = Certificate::read(reader.bytes()?)? else { return Self::plain(armored) };
         if version != 1 {
             return Err(format!("its version is {version}, and 1 is understood"));
         }
+        let key = reader.bytes()?;
+        let certificate = Certificate::read(key)?;
+        let key = match &certificate {
+            Some(certificate) => certificate.key.clone(),
+            None => PublicKey::from_bytes(key).map_err(|error| error.to_string())?.key_data().clone(),
+        };
         let namespace = reader.text()?.to_owned();
         // Reserved: "Implementations SHOULD ignore the reserved field if it is not empty", and sign an empty one.
         reader.bytes()?;
@@ -48,18 +53,9 @@ impl Signed {
         };
         let signature = Signature::try_from(reader.bytes()?).map_err(|error| error.to_string())?;
         match reader.is_empty() {
-            true => {
-                Ok(Self { key: certificate.key.clone(), certificate: Some(certificate), namespace, hash, signature })
-            }
+            true => Ok(Self { key, certificate, namespace, hash, signature }),
             false => Err("more bytes follow it".to_owned()),
         }
-    }
-
-    fn plain(armored: &str) -> Result<Self, String> {
-        let read = SshSig::from_pem(armored.trim_end().as_bytes()).map_err(|error| error.to_string())?;
-        let signature = read.signature().clone();
-        let (key, namespace) = (read.public_key().clone(), read.namespace().to_owned());
-        Ok(Self { key, certificate: None, namespace, hash: read.hash_alg(), signature })
     }
 
     /// Whether it is one over `payload`, made for `namespace`.
@@ -70,6 +66,7 @@ impl Signed {
     }
 }
 
+/// The bytes of an armor, whatever the length of its lines: OpenSSH wraps at 70, others at 64, 76, or not at all.
 fn dearmored(armored: &str) -> Result<Vec<u8>, String> {
     let body = armored.trim_start().strip_prefix(BEGIN).ok_or("its first line is missing")?;
     let (body, _) = body.split_once(END).ok_or("its last line is missing")?;

@@ -17,6 +17,9 @@ use crate::{LONG, Workload};
 pub(crate) const KINDS: [(&str, &str, &str); 4] =
     [("", "v1", "ConfigMap"), ("", "v1", "Service"), ("apps", "v1", "Deployment"), ("", "v1", "ServiceAccount")];
 
+/// In which time the status of a Deployment changes once.
+const CHURN: Duration = Duration::from_secs(60);
+
 /// A namespace that one of them works in.
 pub(crate) struct Namespace {
     pub(crate) name: String,
@@ -68,22 +71,26 @@ impl Namespace {
         start.elapsed()
     }
 
-    /// Changes the status of some Deployments, each every few seconds, until it is dropped.
-    pub(crate) async fn churn(&self, workload: Workload) {
+    /// Changes the status of some Deployments, each once in [`CHURN`], until `quiet` is over; how many changes that were.
+    /// What changes is a condition that no controller knows, so that nobody answers with a change of his own.
+    pub(crate) async fn churn(&self, workload: Workload) -> Result<usize> {
         let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), &self.name);
-        let all = deployments.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
+        let all = deployments.list(&ListParams::default()).await?.items;
         let names: Vec<_> = all.iter().take(workload.churning).filter_map(|one| one.metadata.name.clone()).collect();
-        for round in 0_u64.. {
-            for name in &names {
-                let condition = json!([{"type": "Progressing", "status": "True", "reason": "Churn", "message": format!("round {round}")}]);
-                let patch = json!({"status": {"conditions": condition}});
-                let _ = deployments.patch_status(name, &PatchParams::default(), &Patch::Merge(patch)).await;
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            if names.is_empty() {
-                std::future::pending::<()>().await;
-            }
+        let begin = tokio::time::Instant::now();
+        let mut changes = 0;
+        while begin.elapsed() < workload.quiet {
+            let Some(name) = names.get(changes % names.len().max(1)) else {
+                tokio::time::sleep_until(begin + workload.quiet).await;
+                break;
+            };
+            let condition = json!([{"type": "Churn", "status": "True", "message": format!("change {changes}")}]);
+            let patch = Patch::Strategic(json!({"status": {"conditions": condition}}));
+            deployments.patch_status(name, &PatchParams::default(), &patch).await?;
+            changes += 1;
+            tokio::time::sleep_until(begin + CHURN / names.len() as u32 * changes as u32).await;
         }
+        Ok(changes)
     }
 
     /// Deletes it, with all that is in it, so that the next one has the API server to himself.

@@ -4,6 +4,8 @@
 //!     cargo bench --bench beside_flux                              # 1,000 objects, first apply, then 180 quiet seconds
 //!     cargo bench --bench beside_flux -- --objects 10000 --quiet 60
 //!     cargo bench --bench beside_flux -- --kustomizations 1000     # 4 objects each: Flux's own published workload
+//!     cargo bench --bench beside_flux -- --alone                   # without Flux: for a figure of ours that is worked on
+//!     cargo bench --bench beside_flux -- --alone --no-floor        # and without the bare loop
 //!
 //! Flux is its kustomize-controller alone, fed by a GitRepository whose status names an archive on a file server: what its
 //! source-controller and notification-controller cost comes on top. `WICKIE_BINARY` names the agent, for instance the static one.
@@ -49,7 +51,13 @@ struct Figures {
     peak: u64,
     quiet_requests: usize,
     quiet_cpu: f64,
+    /// Changes of status meanwhile.
+    churned: usize,
     quiet_written: Option<u64>,
+    /// How long edits by hand stood, shortest first.
+    drift: Vec<Duration>,
+    /// Requests for one changed line.
+    change: Option<usize>,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -58,18 +66,27 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("{workload:?}; intervals of {INTERVAL:?}");
     let control_plane = ControlPlane::start(Options::default()).await?;
 
-    let namespace = Namespace::new(&control_plane, "floor").await?;
-    let floor = floor::run(&namespace, workload).await?;
-    println!("a bare loop of applies, 8 under way: all exist after {:.1} s", floor.as_secs_f64());
-    namespace.clear().await?;
+    let given = |flag: &str| std::env::args().any(|argument| argument == flag);
+    let mut floor = Duration::ZERO;
+    // Many objects take minutes to be deleted again.
+    if !given("--no-floor") {
+        let namespace = Namespace::new(&control_plane, "floor").await?;
+        floor = floor::run(&namespace, workload).await?;
+        println!("a bare loop of applies, 8 under way: all exist after {:.1} s", floor.as_secs_f64());
+        namespace.clear().await?;
+    }
 
     let namespace = Namespace::new(&control_plane, "wickie").await?;
     let ours = wickie::run(&control_plane, &namespace, workload).await?;
-    namespace.clear().await?;
+    println!("{ours:?}");
 
-    let namespace = Namespace::new(&control_plane, "flux").await?;
-    let theirs = flux::run(&control_plane, &namespace, workload).await?;
-
+    let theirs = match given("--alone") {
+        true => Figures::default(),
+        false => {
+            namespace.clear().await?;
+            flux::run(&control_plane, &Namespace::new(&control_plane, "flux").await?, workload).await?
+        }
+    };
     print(floor, &ours, &theirs, workload);
     Ok(())
 }
@@ -100,10 +117,25 @@ fn print(floor: Duration, ours: &Figures, theirs: &Figures, workload: Workload) 
     line("API requests until then", ours.requests as f64, theirs.requests as f64);
     line("resident, settled (MB)", mega(ours.settled), mega(theirs.settled));
     line("resident, at its peak (MB)", mega(ours.peak), mega(theirs.peak));
-    println!("{:?} with nothing to do, {} Deployments whose status changes:", workload.quiet, workload.churning);
+    let Workload { quiet, churning, .. } = workload;
+    println!("{quiet:?} with nothing to do but the status of {churning} Deployments that changes:");
+    line("  changes of status", ours.churned as f64, theirs.churned as f64);
     line("  API requests", ours.quiet_requests as f64, theirs.quiet_requests as f64);
-    line("  CPU (s)", ours.quiet_cpu, theirs.quiet_cpu);
+    println!(
+        "{:<58} {:>10.2} {:>10.2} {:>12.1}",
+        "  CPU (s)",
+        ours.quiet_cpu,
+        theirs.quiet_cpu,
+        theirs.quiet_cpu / ours.quiet_cpu
+    );
     if let Some(written) = ours.quiet_written {
         println!("{:<58} {written:>10}", "  bytes written to storage");
+    }
+    if let (Some(most), Some(median)) = (ours.drift.last(), ours.drift.get(ours.drift.len() / 2)) {
+        let what = format!("an edit by hand is repaired after (median, most, of {})", ours.drift.len());
+        println!("{what:<58} {median:>10.2?} {most:>10.2?}");
+    }
+    if let Some(change) = ours.change {
+        println!("{:<58} {change:>10}", "one line changed in Git: API requests, statuses aside");
     }
 }

@@ -1,4 +1,4 @@
-//! The most memory of an agent that fetches 50 MB with a file of 10 MB in it: a process of its own, and no API server to talk to.
+//! The most memory of an agent that receives 50 MB (67 MB of files, one of them 10 MB): a process of its own, and no API server to talk to.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ const LONG: Duration = Duration::from_secs(600);
 pub(crate) async fn run(judge: &mut Judge) {
     let stand = Stand::new("thin-link-memory");
     histories::large_file(&stand.repo, 10 << 20).unwrap();
-    histories::noise(&stand.repo, 800, 50_000, &stand.signer()).unwrap();
+    histories::noise(&stand.repo, 1_150, 50_000, &stand.signer()).unwrap();
     let commit = stand.repo.id("main").unwrap();
     let binary = std::env::var("WICKIE_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_wickie").to_owned());
     let options = configured(&stand, &binary);
@@ -27,6 +27,7 @@ pub(crate) async fn run(judge: &mut Judge) {
     let received: u64 = stand.tls.requests().iter().map(|request| request.response_bytes).sum();
     println!("\n{binary}: {:.1} MB received, of them one file of 10 MB", received as f64 / 1e6);
     println!("resident: {peak:.1} MiB at its peak, {:.1} MiB after", field(&agent, "VmRSS:"));
+    assert!(received > 50_000_000, "only {received} bytes were fetched: the figure says nothing");
     judge.at_most("MiB resident while 50 MB are fetched", peak, 64.0);
 }
 
@@ -41,6 +42,15 @@ fn configured(stand: &Stand, binary: &str) -> AgentOptions {
         }
     });
     write("fleet.yaml", source);
+    // It names the whole repository as used, and nothing of it is built.
+    let kustomization = serde_json::json!({
+        "apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization", "metadata": {"name": "fleet"},
+        "spec": {
+            "sourceRef": {"kind": "GitRepository", "name": "fleet"}, "path": "./", "interval": "1h", "prune": true,
+            "suspend": true
+        }
+    });
+    write("whole.yaml", kustomization);
     write(
         "ca.yaml",
         serde_json::json!({

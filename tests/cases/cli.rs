@@ -40,6 +40,7 @@ async fn filled(dir: &Path) -> Store {
         spec: Digest::of(b"spec"),
         generation: 1,
         suspended: false,
+        released: false,
         status: json!({"conditions": [{"type": "Ready", "status": "True", "reason": "ReconciliationSucceeded",
             "message": "applied", "lastTransitionTime": at}]}),
         document: None,
@@ -142,6 +143,7 @@ async fn orders_go_to_the_agent_and_their_outcome_is_the_exit_code() {
             reason: reason.to_owned(),
             message: message.to_owned(),
             revision: None,
+            waits: false,
             note: None,
         };
         let well = outcome(Severity::Info, reason::RECONCILIATION_SUCCEEDED, "applied main@2dd6d76b1c");
@@ -160,6 +162,9 @@ async fn orders_go_to_the_agent_and_their_outcome_is_the_exit_code() {
                 }
                 serve::Command::Hook { .. } => unreachable!("no webhook comes over this socket"),
                 serve::Command::Live { reply } => drop(reply.send(Live::default())),
+                serve::Command::Release { .. } | serve::Command::Forget { .. } => {
+                    unreachable!("nothing is released here")
+                }
                 serve::Command::Diff { reply, .. } => drop(reply.send(Ok("-a\n+b\n".to_owned()))),
                 serve::Command::Rollback { to, permit, reply, .. } => {
                     let asked = (to.as_deref(), permit.as_deref());

@@ -5,7 +5,7 @@ use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 use wickie_model::ResourceKind;
-use wickie_testbench::{ControlPlane, Fleet, Options, SshKey, eventually};
+use wickie_testbench::{Fleet, SshKey, eventually};
 
 use crate::node::*;
 
@@ -27,7 +27,7 @@ pub(crate) async fn install_crds(client: &Client) {
     }
 }
 
-fn api(client: &Client, kind: ResourceKind, namespace: &str) -> Api<DynamicObject> {
+pub(crate) fn api(client: &Client, kind: ResourceKind, namespace: &str) -> Api<DynamicObject> {
     let gvk = kube::core::GroupVersionKind::gvk(kind.group(), kind.version(), kind.as_str());
     Api::namespaced_with(client.clone(), namespace, &ApiResource::from_gvk_with_plural(&gvk, kind.plural()))
 }
@@ -38,23 +38,38 @@ pub(crate) async fn apply(client: &Client, kind: ResourceKind, namespace: &str, 
     api(client, kind, namespace).patch(name, &PatchParams::apply("test").force(), &Patch::Apply(object)).await.unwrap();
 }
 
-async fn declare(client: &Client, fleet: &Fleet) {
+pub(crate) async fn declare(client: &Client, fleet: &Fleet) {
+    declare_source(client, fleet).await;
+    apply(client, ResourceKind::Kustomization, &fleet.namespace, "apps", kustomization_spec()).await;
+}
+
+/// The GitRepository `fleet`, and the Secret with the key that it believes.
+pub(crate) async fn declare_source(client: &Client, fleet: &Fleet) {
+    declare_source_in(client, fleet, &fleet.namespace).await;
+}
+
+/// The same in another namespace.
+pub(crate) async fn declare_source_in(client: &Client, fleet: &Fleet, namespace: &str) {
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "signers"}, "stringData": {"ada.sshpub": SshKey::named("ada").public()}});
-    let secrets: Api<k8s_openapi::api::core::v1::Secret> = Api::namespaced(client.clone(), &fleet.namespace);
+    let secrets: Api<k8s_openapi::api::core::v1::Secret> = Api::namespaced(client.clone(), namespace);
     secrets.patch("signers", &PatchParams::apply("test"), &Patch::Apply(secret)).await.unwrap();
     let source = json!({
         "url": fleet.git.url("fleet"), "interval": "1s", "ref": {"branch": "main"},
         "verify": {"mode": "HEAD", "secretRef": {"name": "signers"}}
     });
-    apply(client, ResourceKind::GitRepository, &fleet.namespace, "fleet", source).await;
-    apply(client, ResourceKind::Kustomization, &fleet.namespace, "apps", kustomization_spec()).await;
+    apply(client, ResourceKind::GitRepository, namespace, "fleet", source).await;
 }
 
-fn kustomization_spec() -> Value {
+pub(crate) fn kustomization_spec() -> Value {
     json!({"interval": "10m", "retryInterval": "2s", "prune": true, "path": "./", "sourceRef": {"kind": "GitRepository", "name": "fleet"}})
 }
 
-async fn object_becomes(api: &Api<DynamicObject>, name: &str, what: &str, probe: impl Fn(&Value) -> bool) -> Value {
+pub(crate) async fn object_becomes(
+    api: &Api<DynamicObject>,
+    name: &str,
+    what: &str,
+    probe: impl Fn(&Value) -> bool,
+) -> Value {
     eventually(what, LONG, || async {
         let object = serde_json::to_value(api.get(name).await?)?;
         anyhow::ensure!(probe(&object), "{:#}", object["status"]);
@@ -63,7 +78,7 @@ async fn object_becomes(api: &Api<DynamicObject>, name: &str, what: &str, probe:
     .await
 }
 
-fn ready(object: &Value) -> Value {
+pub(crate) fn ready(object: &Value) -> Value {
     let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
     conditions.into_iter().find(|condition| condition["type"] == "Ready").unwrap_or_default()
 }
@@ -71,10 +86,7 @@ fn ready(object: &Value) -> Value {
 #[tokio::test]
 async fn objects_in_the_cluster_are_followed_and_told_how_they_are() {
     // CRDs are the whole cluster's: a control plane of its own.
-    let control_plane = ControlPlane::start(Options::api_only()).await.unwrap();
-    let client = control_plane.client().await;
-    let namespace = control_plane.namespace("crds").await.unwrap();
-    let fleet = Fleet::new("crds", env!("CARGO_BIN_EXE_wickie"), control_plane.kubeconfig(), namespace).unwrap();
+    let (_control_plane, fleet, client) = fleet_alone("crds").await;
     let maps = maps(&fleet, &client);
     fleet.write_map("a.yaml", "a", "1").unwrap();
     let first = fleet.commit("first").unwrap();
@@ -138,7 +150,7 @@ async fn objects_in_the_cluster_are_followed_and_told_how_they_are() {
 
     // A field of Flux that is not followed is refused by name.
     let mut spec = kustomization_spec();
-    spec["kubeConfig"] = json!({"secretRef": {"name": "elsewhere"}});
+    spec["kubeConfig"] = json!({"configMapRef": {"name": "elsewhere"}});
     apply(&client, ResourceKind::Kustomization, &fleet.namespace, "remote", spec).await;
     let refused =
         object_becomes(&kustomizations, "remote", "it is refused", |object| ready(object)["status"] == "False").await;
@@ -181,10 +193,7 @@ async fn objects_in_the_cluster_are_followed_and_told_how_they_are() {
 /// Where Flux has installed the CRDs, only what opts in is touched; and nothing while a Flux controller is active.
 #[tokio::test]
 async fn beside_flux_nothing_is_touched_that_does_not_opt_in() {
-    let control_plane = ControlPlane::start(Options::api_only()).await.unwrap();
-    let client = control_plane.client().await;
-    let namespace = control_plane.namespace("flux").await.unwrap();
-    let fleet = Fleet::new("flux", env!("CARGO_BIN_EXE_wickie"), control_plane.kubeconfig(), namespace).unwrap();
+    let (_control_plane, fleet, client) = fleet_alone("flux").await;
     let maps = maps(&fleet, &client);
     install_crds(&client).await;
     let crds: Api<CustomResourceDefinition> = Api::all(client.clone());

@@ -10,7 +10,7 @@ use crate::node::*;
 use crate::values::{assert_not_written, keep_here, set_secret};
 
 /// A file that the real sops made, or the key that decrypts it; see `agent/sops/tests`.
-fn vector(name: &str) -> String {
+pub(crate) fn vector(name: &str) -> String {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("agent/sops/tests/vectors");
     std::fs::read_to_string(folder.join(name)).unwrap()
 }
@@ -110,6 +110,37 @@ async fn encrypted_files_are_applied_decrypted_and_stand_nowhere_in_clear() {
         assert_not_written(&agent, &fleet, what.as_bytes());
     }
     assert_eq!(agent.stop().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn what_is_marked_stays_encrypted() {
+    let (fleet, client) = fleet("marked").await;
+    let maps = maps(&fleet, &client);
+    // The key service's own metadata stays, too: only a kind that takes any field can hold that.
+    let tills = crate::expressions::define_tills(&client, &fleet).await;
+    let to = |name: &str, mark: &str| {
+        vector("only-encrypted.yaml")
+            .replace(
+                "apiVersion: v1\nkind: Secret\n",
+                &format!("apiVersion: {}.example.com/v1\nkind: Till\n", fleet.namespace),
+            )
+            .replace("    name: till\n", &format!("    name: {name}\n    namespace: {}\n{mark}", fleet.namespace))
+    };
+    fleet.repo.write("open.yaml", &to("open", "")).unwrap();
+    let mark = "    annotations: {kustomize.toolkit.fluxcd.io/decrypt: disabled}\n";
+    fleet.repo.write("left.yaml", &to("left", mark)).unwrap();
+    fleet.write_map("map.yaml", "map", "1").unwrap();
+    fleet.commit("first").unwrap();
+    fleet.follow("1s").unwrap();
+    set_secret(&client, &fleet, "sops-keys", json!({"till.agekey": vector("x25519.agekey")})).await;
+    keep_here(&fleet, "  decryption: {provider: sops, secretRef: {name: sops-keys}}\n");
+    let mut agent = fleet.start().unwrap();
+    value_becomes(&mut agent, &maps, "map", Some("1")).await;
+    status_becomes(&agent, "all is applied", |status| kustomization(status, "apps")["ready"]["status"] == "True").await;
+    assert_eq!(tills.get("open").await.unwrap().data["stringData"]["password"], PASSWORD);
+    let left = tills.get("left").await.unwrap().data;
+    assert!(left["stringData"]["password"].as_str().unwrap().starts_with("ENC["), "{left:#}");
+    assert!(left["sops"].is_object(), "{left:#}");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use wickie_testbench::{Agent, AgentOptions, ControlPlane, Fleet, Receiver, SshKey, When, eventually, git_server};
@@ -51,6 +52,10 @@ struct Node {
 impl Node {
     async fn new(name: &str) -> Self {
         let (fleet, client) = fleet(name).await;
+        Self::on(fleet, client).await
+    }
+
+    async fn on(fleet: Fleet, client: Client) -> Self {
         let maps = maps(&fleet, &client);
         let floors = Api::namespaced(client.clone(), &fleet.home);
         fleet.write_map("a.yaml", "a", "1").unwrap();
@@ -170,7 +175,10 @@ async fn a_copy_in_the_cluster_that_is_deleted_or_changed_weakens_nothing_and_is
 
 #[tokio::test]
 async fn every_file_of_the_data_directory_is_damaged_in_turn_and_it_converges_again() {
-    let mut node = Node::new("damage").await;
+    // Alone: an agent without its store looks for what carries its Kustomization's labels in the whole cluster, and the
+    // Kustomizations of the other cases bear the same name.
+    let (_control_plane, fleet, client) = fleet_alone("damage").await;
+    let mut node = Node::on(fleet, client).await;
     let data = node.fleet.data_dir();
     let mut damaged = Vec::new();
     for round in 0.. {

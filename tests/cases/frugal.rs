@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use kube::api::{DeleteParams, ListParams};
 use wickie_testbench::{ApiProxy, ControlPlane, Fleet, Options, eventually, manifests};
 
 use crate::node::*;
+
+/// What the agent has applied.
+const OURS: &str = "kustomize.toolkit.fluxcd.io/name=apps";
 
 /// A thousand objects are applied once each; one line of one of them is one apply; nothing is no request at all. What a
 /// commit costs beside that is one write of the floor's copy.
@@ -23,7 +27,7 @@ async fn a_thousand_objects_cost_a_thousand_applies_and_a_line_costs_one() {
 
     let applies = || async { control_plane.metrics().await.unwrap().requests(&[("verb", "APPLY")]) };
     let before = applies().await;
-    let agent = fleet.start().unwrap();
+    let mut agent = fleet.start().unwrap();
     let applied = |commit: String| {
         move |status: &serde_json::Value| {
             kustomization(status, "apps")["appliedRevision"] == format!("main@sha1:{commit}")
@@ -65,4 +69,25 @@ async fn a_thousand_objects_cost_a_thousand_applies_and_a_line_costs_one() {
     status_becomes(&agent, "the line is applied", applied(second)).await;
     sent(1003).await;
     assert!(requests().len() <= 4, "{:?}", requests());
+
+    // A restart looks at each kind once. What is deleted before and meanwhile comes back, and nothing else is sent.
+    agent.kill9();
+    let maps = maps(&fleet, &control_plane.client().await);
+    let listed = maps.list(&ListParams::default().labels(OURS).limit(20)).await.unwrap().items;
+    let gone: Vec<String> = listed.into_iter().filter_map(|map| map.metadata.name).collect();
+    proxy.forget();
+    for (at, name) in gone.iter().enumerate() {
+        maps.delete(name, &DeleteParams::default()).await.unwrap();
+        if at == 0 {
+            agent.restart().unwrap();
+        }
+        // So that some are seen while a run repairs others.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    sent(1003 + 20).await;
+    for name in &gone {
+        assert!(maps.get_opt(name).await.unwrap().is_some(), "{name} is not there");
+    }
+    let lists = proxy.count(|request| request.path == "/api/v1/configmaps" && !request.query.contains("watch="));
+    assert_eq!(lists, 1, "ConfigMaps were listed {lists} times, in {} requests", requests().len());
 }

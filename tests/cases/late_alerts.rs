@@ -3,18 +3,16 @@
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 use wickie_model::ResourceKind;
-use wickie_testbench::{ApiProxy, ControlPlane, Fault, Fleet, Options, Receiver};
+use wickie_testbench::{ApiProxy, Fault, Receiver};
 
 use crate::cluster_input::{apply, install_crds};
 use crate::heard::{KEY, everything_is_heard};
 use crate::node::applied;
+use crate::node::fleet_alone;
 
 #[tokio::test]
 async fn alerts_of_the_cluster_miss_nothing_that_was_said_before_they_were_read() {
-    let control_plane = ControlPlane::start(Options::api_only()).await.unwrap();
-    let client = control_plane.client().await;
-    let namespace = control_plane.namespace("late").await.unwrap();
-    let mut fleet = Fleet::new("late", env!("CARGO_BIN_EXE_wickie"), control_plane.kubeconfig(), namespace).unwrap();
+    let (control_plane, mut fleet, client) = fleet_alone("late").await;
     let proxy = ApiProxy::start(&control_plane).unwrap();
     fleet.through(&proxy.kubeconfig());
     let receiver = Receiver::start().unwrap();

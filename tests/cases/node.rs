@@ -7,10 +7,10 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
-use wickie_testbench::{Agent, ControlPlane, Fleet, eventually};
+use wickie_testbench::{Agent, ControlPlane, Fleet, Options, eventually};
 
 /// How long a busy machine may take for anything.
-pub(crate) const LONG: Duration = Duration::from_secs(120);
+pub(crate) const LONG: Duration = Duration::from_secs(240);
 
 /// A node on the shared control plane, with a namespace of its own.
 pub(crate) async fn fleet(name: &str) -> (Fleet, Client) {
@@ -18,6 +18,37 @@ pub(crate) async fn fleet(name: &str) -> (Fleet, Client) {
     let namespace = control_plane.namespace(name).await.expect("a namespace");
     let fleet = Fleet::new(name, env!("CARGO_BIN_EXE_wickie"), control_plane.kubeconfig(), namespace);
     (fleet.expect("git and a server"), control_plane.client().await)
+}
+
+/// A node on a control plane of its own, for what is the whole cluster's: CRDs, and whose an object is.
+pub(crate) async fn fleet_alone(name: &str) -> (ControlPlane, Fleet, Client) {
+    let control_plane = ControlPlane::start(Options::api_only()).await.expect("a control plane");
+    let namespace = control_plane.namespace(name).await.expect("a namespace");
+    let fleet = Fleet::new(name, env!("CARGO_BIN_EXE_wickie"), control_plane.kubeconfig(), namespace);
+    let client = control_plane.client().await;
+    (control_plane, fleet.expect("git and a server"), client)
+}
+
+/// Declares Kustomization `name` of the folder `path` with these annotations; `more` is the rest of its spec.
+pub(crate) fn keep_annotated(fleet: &Fleet, name: &str, path: &str, annotations: &str, more: &str) {
+    let text = format!(
+        "apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata: {{name: {name}, annotations: {{{annotations}}}}}
+spec:
+  sourceRef: {{kind: GitRepository, name: fleet}}
+  path: {path}
+  prune: true
+  interval: 10m
+  retryInterval: 2s
+{more}"
+    );
+    fleet.configure(&format!("{name}.yaml"), &text).expect("the disk takes it");
+}
+
+/// A commit of main, as Flux writes it.
+pub(crate) fn revision(commit: &str) -> String {
+    format!("main@sha1:{commit}")
 }
 
 /// The ConfigMaps of the test's namespace.

@@ -66,6 +66,56 @@ async fn health_is_waited_for_and_dependents_come_after_it() {
     .await;
 }
 
+/// As in Flux: a Deployment that is past its deadline for progress does not get better by itself.
+#[tokio::test]
+async fn what_has_failed_for_good_is_not_waited_for() {
+    let (fleet, client) = fleet("failed").await;
+    let write = |folder: &str, image: &str, stuck: bool| {
+        let mut text = deployment(&fleet.namespace, folder, image);
+        if stuck {
+            text = text.replace("containers:", "nodeSelector: {no: where}\n      containers:");
+            text = text.replace("  replicas: 1\n", "  replicas: 1\n  progressDeadlineSeconds: 3\n");
+        }
+        fleet.repo.write(&format!("{folder}/{folder}.yaml"), &text).unwrap();
+    };
+    write("stuck", "x:1", true);
+    write("undone", "x:1", false);
+    let first = fleet.commit("first").unwrap();
+    fleet.follow("1s").unwrap();
+    // Nobody waits for so long here.
+    fleet.keep("stuck", "  path: stuck\n  wait: true\n  timeout: 1h\n  retryInterval: 1h\n").unwrap();
+    let undo = "wickie.dev/on-unhealthy: rollback";
+    keep_annotated(&fleet, "undone", "undone", undo, "  wait: true\n  timeout: 1h\n");
+    let agent = fleet.start().unwrap();
+    let status = status_becomes(&agent, "the stuck one is given up", |status| {
+        kustomization(status, "stuck")["ready"]["reason"] == "HealthCheckFailed"
+    })
+    .await;
+    let message = kustomization(&status, "stuck")["ready"]["message"].to_string();
+    assert!(message.contains("failed early") && message.contains("ProgressDeadlineExceeded"), "{message}");
+
+    // Mended, it is waited for again: what was said of the old one counts no more.
+    status_becomes(&agent, "the other is ready", |status| kustomization(status, "undone")["ready"]["status"] == "True")
+        .await;
+    write("stuck", "x:2", false);
+    write("undone", "x:2", true);
+    let second = fleet.commit("second").unwrap();
+    status_becomes(&agent, "the mended one is ready", |status| {
+        let stuck = kustomization(status, "stuck");
+        stuck["ready"]["status"] == "True" && stuck["appliedRevision"] == revision(&second)
+    })
+    .await;
+    let status = status_becomes(&agent, "the other is rolled back", |status| {
+        kustomization(status, "undone")["ready"]["reason"] == "RolledBack"
+    })
+    .await;
+    assert_eq!(kustomization(&status, "undone")["appliedRevision"], revision(&first), "{status:#}");
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), &fleet.namespace);
+    let image =
+        deployments.get("undone").await.unwrap().spec.unwrap().template.spec.unwrap().containers[0].image.clone();
+    assert_eq!(image.as_deref(), Some("x:1"));
+}
+
 #[tokio::test]
 async fn a_definition_and_what_it_defines_come_in_one_commit() {
     let (fleet, client) = fleet("definitions").await;

@@ -1,7 +1,9 @@
 //! What builds again: a change of anything that a build reads, and of nothing else.
 
+use serde_json::{Value, json};
 use wickie_testbench::{Agent, Fleet, eventually, fleet::config_map};
 
+use crate::decryption::vector;
 use crate::node::*;
 
 /// How often the Kustomization was built since the agent's start.
@@ -16,7 +18,7 @@ fn builds(agent: &Agent) -> usize {
 /// Declares the Kustomization: what is substituted, and where more values come from.
 fn keep(fleet: &Fleet, one: &str, more: &str) {
     let spec = format!(
-        "  path: ./apps\n{more}  postBuild:\n    substitute: {{one: {one}}}\n    substituteFrom:\n    - {{kind: ConfigMap, name: values}}\n    - {{kind: Secret, name: hidden}}\n"
+        "  path: ./apps\n{more}  decryption: {{provider: sops, secretRef: {{name: keys}}}}\n  postBuild:\n    substitute: {{one: {one}}}\n    substituteFrom:\n    - {{kind: ConfigMap, name: values}}\n    - {{kind: Secret, name: hidden}}\n"
     );
     fleet.keep("apps", &spec).unwrap();
 }
@@ -26,6 +28,14 @@ fn values(fleet: &Fleet, two: &str, three: &str) {
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: values}}\ndata: {{two: {two}}}\n---\napiVersion: v1\nkind: Secret\nmetadata: {{name: hidden}}\nstringData: {{three: {three}}}\n"
     );
     fleet.configure("values.yaml", &text).unwrap();
+}
+
+/// The private keys of these names, in a Secret.
+fn keys(fleet: &Fleet, names: &[&str]) {
+    let entries = names.iter().map(|name| (format!("{name}.agekey"), Value::from(vector(&format!("{name}.agekey")))));
+    let data: serde_json::Map<String, Value> = entries.collect();
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}, "stringData": data});
+    fleet.configure("keys.yaml", &secret.to_string()).unwrap();
 }
 
 #[tokio::test]
@@ -40,6 +50,7 @@ async fn a_change_of_anything_that_a_build_reads_builds_and_nothing_else_does() 
     let first = fleet.commit("first").unwrap();
     fleet.follow("1s").unwrap();
     values(&fleet, "b", "c");
+    keys(&fleet, &["x25519"]);
     keep(&fleet, "a", "");
     let mut options = fleet.options();
     options.env.push(("WICKIE_LOG".to_owned(), "warn,wickie=debug".to_owned()));
@@ -61,10 +72,10 @@ async fn a_change_of_anything_that_a_build_reads_builds_and_nothing_else_does() 
     assert_eq!(builds(&agent), 1, "{}", agent.log());
 
     // Each of what it reads.
-    let mut expected = 1;
-    let mut built = |agent: &Agent, what: &str| {
-        expected += 1;
-        assert_eq!(builds(agent), expected, "{what}\n{}", agent.log());
+    let expected = std::cell::Cell::new(1);
+    let built = |agent: &Agent, what: &str| {
+        expected.set(expected.get() + 1);
+        assert_eq!(builds(agent), expected.get(), "{what}\n{}", agent.log());
     };
     fleet.write_map("base/base.yaml", "base", "b").unwrap();
     let commit = fleet.commit("a base").unwrap();
@@ -94,6 +105,13 @@ async fn a_change_of_anything_that_a_build_reads_builds_and_nothing_else_does() 
     values(&fleet, "B", "C");
     value_becomes(&mut agent, &maps, "own", Some("A B C")).await;
     built(&agent, "a value from a Secret");
+    keys(&fleet, &["x25519", "hybrid"]);
+    eventually("it is built with another key", LONG, || async {
+        anyhow::ensure!(builds(&agent) > expected.get(), "{}", agent.log());
+        anyhow::Ok(())
+    })
+    .await;
+    built(&agent, "a key to decrypt with");
     keep(&fleet, "A", "  namePrefix: p-\n");
     value_becomes(&mut agent, &maps, "p-own", Some("A B C")).await;
     built(&agent, "another field of the spec");
@@ -113,6 +131,21 @@ async fn a_change_of_anything_that_a_build_reads_builds_and_nothing_else_does() 
     assert_eq!(answered.code, 3, "{answered:?}");
     assert!(answered.stdout.contains("+  value: a draft") && answered.stdout.contains("p-new"), "{answered:?}");
     assert_eq!(answered.stdout.matches("\n+++").count() + answered.stdout.matches("\n@@").count(), 2, "{answered:?}");
+
+    // So is a revision that was applied before, by what it is called in the history.
+    let at = |revision: &str, more: &[&str]| {
+        let all = [&["diff", "apps", "--exit-code", "--revision", revision], more].concat();
+        agent.cli(&all).unwrap()
+    };
+    let (now, before) = (fleet.repo.id("main").unwrap(), fleet.repo.id("main~1").unwrap());
+    assert_eq!(at(&now[..10], &[]).code, 0);
+    let older = at(&before[..10], &["-o", "json"]);
+    let answer: serde_json::Value = serde_json::from_str(&older.stdout).unwrap_or_else(|_| panic!("{older:?}"));
+    assert_eq!((older.code, &answer["differs"], &answer["revision"]), (3, &true.into(), &before[..10].into()));
+    assert!(answer["diff"].as_str().unwrap().contains("\n+++ git/ConfigMap/"), "{answer:#}");
+    let unknown = at("0123456789", &[]);
+    assert!(unknown.code == 1 && unknown.stderr.contains("no stored snapshot is"), "{unknown:?}");
+    assert_eq!(at(&now, &["--path", "."]).code, 2, "one of the two is compared");
 
     // Nothing that was built is kept on the disk: another version of the agent builds for itself.
     agent.kill9();

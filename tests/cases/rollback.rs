@@ -34,31 +34,13 @@ spec:
 
 /// Declares a Kustomization of `path` whose health is waited for, with these annotations.
 fn keep(fleet: &Fleet, name: &str, path: &str, annotations: &str) {
-    let text = format!(
-        "apiVersion: kustomize.toolkit.fluxcd.io/v1
-kind: Kustomization
-metadata: {{name: {name}, annotations: {{{annotations}}}}}
-spec:
-  sourceRef: {{kind: GitRepository, name: fleet}}
-  path: {path}
-  prune: true
-  wait: true
-  interval: 10m
-  retryInterval: 2s
-  timeout: 30s
-"
-    );
-    fleet.configure(&format!("{name}.yaml"), &text).unwrap();
+    keep_annotated(fleet, name, path, annotations, "  wait: true\n  timeout: 30s\n");
 }
 
 async fn image(fleet: &Fleet, client: &Client, name: &str) -> String {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), &fleet.namespace);
     let found = deployments.get(name).await.unwrap();
     found.spec.unwrap().template.spec.unwrap().containers[0].image.clone().unwrap()
-}
-
-fn revision(commit: &str) -> String {
-    format!("main@sha1:{commit}")
 }
 
 /// The ending of a revision in `wickie history`; with what it was set back to.

@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustix::process::Signal;
 
 use crate::child::Child;
 
@@ -72,6 +73,16 @@ impl Agent {
     /// SIGKILL; returns when it is gone.
     pub fn kill9(&mut self) {
         self.child.kill9();
+    }
+
+    /// SIGSTOP: it is frozen where it is, its connections with it.
+    pub fn freeze(&mut self) {
+        self.child.signal(Signal::STOP);
+    }
+
+    /// SIGCONT: it goes on as if nothing had been.
+    pub fn thaw(&mut self) {
+        self.child.signal(Signal::CONT);
     }
 
     /// SIGTERM; returns the exit code.
@@ -172,7 +183,7 @@ pub fn cli(options: &AgentOptions, args: &[&str]) -> Result<Answered> {
 /// SIGKILL to a process id, if there is such a process. For a hook: [`Agent`] itself stays with the test.
 pub fn kill9(pid: u32) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        let _ = rustix::process::kill_process(pid, Signal::KILL);
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -18,11 +19,17 @@ pub struct AuditEvent {
     /// Path and query.
     #[serde(rename = "requestURI")]
     pub uri: String,
+    /// When it came.
+    #[serde(rename = "requestReceivedTimestamp")]
+    pub received: Timestamp,
     /// Who it says it is.
     #[serde(default)]
     pub user_agent: String,
     /// Who it proved to be.
     pub user: AuditUser,
+    /// On whose behalf it asked, where it was another's.
+    #[serde(default)]
+    pub impersonated_user: Option<AuditUser>,
     /// What it is about; absent for paths that are no resource.
     #[serde(default)]
     pub object_ref: ObjectRef,

@@ -319,6 +319,8 @@ impl ControlPlane {
             command.arg(flag("root-ca-file", &self.folder.join("ca.pem")));
             // A kwok that has to wait for a core is no dead node: pods that were made unready for that never are again.
             command.arg("--node-monitor-grace-period=1h");
+            // 20 requests a second, its own default, would be all that a large workload shows.
+            command.args(["--kube-api-qps=500", "--kube-api-burst=1000"]);
             commands.push(("kube-controller-manager", command));
         }
         if let Some(program) = &programs.scheduler {
@@ -349,8 +351,12 @@ impl ControlPlane {
     async fn add_nodes(&self, count: usize) -> Result<()> {
         let nodes: Api<Node> = Api::all(self.client().await);
         for index in 0..count {
+            let name = format!("node-{index}");
+            // The labels that a kubelet would give it.
+            let labels =
+                json!({ "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64", "kubernetes.io/hostname": name });
             let node: Node = serde_json::from_value(json!({
-                "metadata": { "name": format!("node-{index}"), "annotations": { "kwok.x-k8s.io/node": "fake" } },
+                "metadata": { "name": name, "labels": labels, "annotations": { "kwok.x-k8s.io/node": "fake" } },
                 "status": { "allocatable": capacity(), "capacity": capacity() },
             }))?;
             nodes.create(&PostParams::default(), &node).await?;

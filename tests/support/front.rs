@@ -346,9 +346,14 @@ fn redirect(to: &str, entry: &Request) -> Answer {
     Ok(hyper::Response::builder().status(307).header("location", location).body(text(""))?)
 }
 
-/// A body of bytes that are there.
+/// A body of text.
 pub(crate) fn text(text: &str) -> Body {
-    Full::new(Bytes::copy_from_slice(text.as_bytes())).map_err(|never: Infallible| match never {}).boxed_unsync()
+    whole(text.as_bytes().to_vec())
+}
+
+/// A body of bytes that are there.
+pub(crate) fn whole(bytes: Vec<u8>) -> Body {
+    Full::new(Bytes::from(bytes)).map_err(|never: Infallible| match never {}).boxed_unsync()
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -10,6 +10,7 @@
 //! - [`Repo`], [`Signer`], [`manifests`], [`histories`]: what is to be fetched, made by the real git; signatures, also broken ones.
 //! - [`GitServer`], [`ApiProxy`], [`Receiver`]: HTTP servers over one [`Front`], so each counts and fails in the same way: see [`Fault`].
 //! - [`Gitea`]: a Git host with users and keys. [`GitHubApi`]: what gives GitHub Apps their tokens.
+//! - [`KustomizeController`]: Flux's own, for taking over from it and for comparison.
 //! - [`ForwardProxy`]: what stands between a company's network and the rest.
 //! - [`Relay`]: a TCP link with seeded delay, cuts and flipped bits.
 //! - [`Agent`]: the program under test as a process: started, killed, measured.
@@ -44,6 +45,7 @@ mod shape;
 
 pub mod agent;
 pub mod fleet;
+pub mod flux;
 
 pub mod child;
 pub mod need;
@@ -57,6 +59,7 @@ pub use api_proxy::{ApiProxy, ApiProxyOptions};
 pub use control_plane::{ControlPlane, Options};
 pub use fault::{Fault, Rule, When};
 pub use fleet::Fleet;
+pub use flux::KustomizeController;
 pub use forward_proxy::{ForwardProxy, ForwardProxyOptions, Speaks};
 pub use front::{Front, Request};
 pub use git_server::{Auth, GitServer, GitServerOptions};

@@ -251,13 +251,19 @@ pub fn cache() -> Result<PathBuf> {
 /// When there is no Go, or it cannot be had.
 pub fn module_folder(part: &Part, path: &str) -> Result<PathBuf> {
     let go = need::program("go").context("the files of a Go module are needed: install Go 1.26 or newer")?;
-    let asked = Command::new(go)
-        .arg("-C")
-        .arg(module(part))
-        .args(["list", "-mod=readonly", "-m", "-f", "{{.Dir}}", path])
-        .output()?;
-    anyhow::ensure!(asked.status.success(), "where {path} lies: {}", String::from_utf8_lossy(&asked.stderr));
-    Ok(PathBuf::from(String::from_utf8(asked.stdout)?.trim()))
+    let ask = |args: &[&str]| -> Result<String> {
+        let asked = Command::new(&go).arg("-C").arg(module(part)).args(args).output()?;
+        anyhow::ensure!(asked.status.success(), "go {args:?}: {}", String::from_utf8_lossy(&asked.stderr));
+        Ok(String::from_utf8(asked.stdout)?.trim().to_owned())
+    };
+    let list = ["list", "-mod=readonly", "-m", "-f", "{{.Dir}}", path];
+    let mut folder = ask(&list)?;
+    // It has no folder where the program was built elsewhere.
+    if folder.is_empty() {
+        ask(&["mod", "download", path])?;
+        folder = ask(&list)?;
+    }
+    Ok(PathBuf::from(folder))
 }
 
 /// The folder of its go.mod.

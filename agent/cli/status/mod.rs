@@ -116,7 +116,7 @@ impl Page<'_> {
                     None,
                     "What follows is what it wrote down last. Nothing is repaired until it runs again.",
                 );
-                self.next("systemctl status wickie, kubectl -n wickie get pods, or: wickie run");
+                self.next("systemctl status wickie, kubectl -n flux-system get pods, or: wickie run");
             }
         }
         let Some(cluster) = &status.cluster else { return };
@@ -128,6 +128,9 @@ impl Page<'_> {
             let since = text::age(cluster.since, self.look.now);
             self.line(Tone::Bad, "✗", &format!("The cluster{server} has not answered for {since}"));
             self.paragraph(None, cluster.why.as_deref().unwrap_or_default());
+        }
+        if let Some(why) = &status.stands_by {
+            self.line(Tone::Good, "○", &format!("This agent stands by: {why}"));
         }
     }
 
@@ -186,6 +189,23 @@ impl Page<'_> {
     fn kustomization(&mut self, one: &KustomizationView, title: &[String]) {
         self.title(one.suspended, &one.ready, title);
         self.doing(one);
+        if let Some(cluster) = &one.cluster {
+            let server = text::clean(&cluster.server);
+            match cluster.reachable {
+                true => self.paragraph(Some(Tone::Dim), &format!("in the cluster {server}")),
+                false => {
+                    let since = text::age(cluster.since, self.look.now);
+                    let said = format!("its cluster {server} has not answered for {since}");
+                    self.paragraph(Some(Tone::Bad), &said);
+                }
+            }
+        }
+        // Where nothing was applied yet, that it waits is why it is not ready, and said there.
+        if let Some(held) = one.held.as_ref().filter(|held| held.message != one.ready.message) {
+            let until = held.until.map(|at| format!(" ({})", text::until(at, self.look.now)));
+            self.paragraph(Some(Tone::Warn), &format!("{}{}", held.message, until.unwrap_or_default()));
+            self.next(&format!("wickie diff {}", named(ResourceKind::Kustomization, &one.name)));
+        }
         self.trouble_then(one.suspended, &one.ready, |page| {
             for problem in one.problems.iter().take(PROBLEMS) {
                 page.paragraph(Some(Tone::Bad), &format!("{}: {}", problem.object, problem.message));

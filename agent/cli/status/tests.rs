@@ -37,6 +37,7 @@ fn record(kind: ResourceKind, of: &str, status: Value) -> Record {
         spec: Digest::of(b"spec"),
         generation: 1,
         suspended: false,
+        released: false,
         status,
         document: None,
     }
@@ -135,6 +136,8 @@ fn live() -> (AgentView, Live) {
     let till = KustomizationLive {
         phase: Phase::Waiting,
         next_run: None,
+        held: None,
+        cluster: Some(ClusterLive { server: "https://edge:6443/".into(), reachable: false, since: ago(90), why: None }),
         objects: Some(Counts { total: 12, in_progress: 1, failed: 1 }),
         problems: vec![
             problem("till", Health::Failed, "container till: ImagePullBackOff: registry.example/till:1.2.3 not found"),
@@ -168,6 +171,7 @@ fn live() -> (AgentView, Live) {
         ]
         .into(),
         starting: vec![],
+        stands_by: None,
         api_requests: vec![],
     };
     (agent, live)
@@ -238,10 +242,16 @@ async fn what_waits_for_its_window_says_until_when() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&DataDir::new(dir.path()), now()).unwrap().0;
     let fleet = json!({"conditions": ready("True", reason::SUCCEEDED, "stored", ago(600))});
-    store
-        .commit(Batch { records: vec![record(ResourceKind::GitRepository, "fleet", fleet)], ..Batch::default() })
-        .await
-        .unwrap();
+    let waits = format!(
+        "revision {NEW} with 2 to create, 1 to change waits until 2026-03-01T21:00:00Z; the apply window is 22:00-04:00 Europe/Oslo"
+    );
+    let mut conditions = ready("True", reason::RECONCILIATION_SUCCEEDED, "applied", ago(600));
+    conditions.as_array_mut().unwrap().push(json!({"type": condition_type::APPLY_HELD, "status": "True",
+        "reason": reason::OUTSIDE_WINDOW, "message": waits, "lastTransitionTime": ago(60)}));
+    let shop = json!({"lastAppliedRevision": OLD, "lastAttemptedRevision": OLD, "conditions": conditions});
+    let records =
+        vec![record(ResourceKind::GitRepository, "fleet", fleet), record(ResourceKind::Kustomization, "shop", shop)];
+    store.commit(Batch { records, ..Batch::default() }).await.unwrap();
     accept(&store, NEW, None).await;
     let (agent, mut live) = live();
     live.providers.clear();
@@ -249,6 +259,9 @@ async fn what_waits_for_its_window_says_until_when() {
     let held = HeldLive { reason: "OutsideWindow".into(), message: message.into(), until: Some(ago(-64_800)) };
     let source = live.sources.get_mut(&name("fleet")).unwrap();
     (source.held, source.next_poll) = (Some(held), None);
+    let held = HeldLive { reason: "OutsideWindow".into(), message: waits, until: Some(ago(-64_800)) };
+    live.kustomizations.remove(&name("till"));
+    live.kustomizations.get_mut(&name("shop")).unwrap().held = Some(held);
     let status = view::status(&store, Some((agent, live))).await.unwrap();
     assert!(status.ok, "to wait is no trouble: {status:?}");
     let shown = render(&status, &look(80));
@@ -263,6 +276,7 @@ fn nothing_to_keep_is_said() {
         ok: true,
         agent: Some(live().0),
         cluster: None,
+        stands_by: None,
         sources: vec![],
         kustomizations: vec![],
         providers: vec![],

@@ -67,7 +67,7 @@ impl Drive {
                 Some(report) => report.error.as_ref().map_or(Some(Ending::Failed), refused),
                 None => None,
             },
-            Outcome::Done | Outcome::Superseded | Outcome::Deferred => None,
+            Outcome::Done | Outcome::Superseded | Outcome::Deferred | Outcome::Withheld => None,
         };
         let why = if matches!(outcome, Outcome::Done) { "" } else { why };
         if let (Some(ending), Some(state)) = (ending, self.kustomizations.get_mut(name)) {

@@ -10,6 +10,8 @@ use wickie_plan::cycle::{self, Cause, Hold};
 use super::{KustomizationState, resource};
 use crate::config::{Declared, Invalid, Kustomization};
 use crate::drive::Drive;
+use crate::drive::lease::Role;
+use crate::drive::targets::{Aim, NoTarget};
 use crate::store::InventoryChange;
 
 impl Drive {
@@ -19,24 +21,39 @@ impl Drive {
         let suspended = self.is_suspended(declared);
         let read = Kustomization::new(declared, &self.node);
         if !self.kustomizations.contains_key(name) {
-            let inventory = self.inventory_in_status(declared);
+            let inventory = match self.is_released(&declared.resource) {
+                // What stands there is somebody else's now.
+                true => Inventory::new(),
+                false => self.inventory_in_status(declared),
+            };
             self.kustomizations.insert(name.clone(), KustomizationState::remembered(inventory));
         }
+        let applied = self
+            .records
+            .get(&declared.resource)
+            .is_some_and(|record| record.status.get("lastAppliedRevision").is_some_and(Value::is_string));
+        let others = self.role == Role::Writes { others: true };
         let Some(state) = self.kustomizations.get_mut(name) else { return };
+        let in_status = declared.status.pointer("/inventory/entries").is_some();
+        state.search |= state.spec.is_none() && (others || (!applied && !in_status));
         state.suspended = suspended;
         state.digest = Some(declared.digest());
         if declared.deleting {
             state.deleted = true;
             if let Ok(spec) = read {
                 state.spec = Some(Rc::new(spec));
+                self.watch_values();
             }
-            return self.step(name, cycle::Event::Deleted);
+            return match self.role.writes() {
+                true => self.step(name, cycle::Event::Deleted),
+                false => self.admit(name, Cause::Spec),
+            };
         }
         match read {
             Ok(spec) => {
                 state.spec = Some(Rc::new(spec));
                 self.clear_stalled(name);
-                self.watch_live();
+                self.live_stale = true;
                 self.watch_values();
                 self.admit(name, Cause::Spec);
             }
@@ -46,7 +63,7 @@ impl Drive {
 
     /// The inventory that stands in an object's status, where our own store knows nothing of it: the store was lost, or
     /// Flux has applied it before. Each entry may or may not be in the cluster; the next run finds out.
-    fn inventory_in_status(&mut self, declared: &Declared) -> Inventory {
+    pub(super) fn inventory_in_status(&mut self, declared: &Declared) -> Inventory {
         let entries = declared.status.pointer("/inventory/entries").and_then(Value::as_array);
         let text = |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
         let inventory: Inventory = entries
@@ -87,14 +104,25 @@ impl Drive {
     /// CRD that vanished. That is no order to delete anything.
     pub(in crate::drive) fn kustomization_vanished(&mut self, name: &ResourceName) {
         let state = self.kustomizations.remove(name);
-        // A run that is under way has the inventory with it, and brings it back.
-        let away = state.as_ref().is_some_and(|state| state.cycle.stage() == Some(cycle::Stage::Applying));
+        // A run that is under way may put its first objects into the cluster.
+        let begins = state.as_ref().is_some_and(|state| state.cycle.stage() == Some(cycle::Stage::Applying));
         let course = state.as_ref().map(|state| state.course.clone()).unwrap_or_default();
-        let inventory = state.map(|state| state.inventory).unwrap_or_default();
+        let ended = state.as_ref().is_some_and(|state| state.deleted);
+        let aim = match state.as_ref().map(|state| &state.aim) {
+            Some(Aim::Own) | None => Aim::Own,
+            // Its objects are not to be looked for in the agent's own cluster.
+            Some(_) => Aim::Nowhere(NoTarget::Undeclared),
+        };
+        let mut inventory = state.map(|state| state.inventory).unwrap_or_default();
+        if ended && !self.role.writes() {
+            // The agent that writes has dealt with its objects.
+            let struck = std::mem::take(&mut inventory).keys().cloned().collect();
+            self.batch.inventory.push(InventoryChange { owner: name.clone(), put: Vec::new(), struck });
+        }
         self.watch_values();
         self.shared.claims.borrow_mut().want(name, []);
         let resource = resource(name);
-        if inventory.is_empty() && !away {
+        if inventory.is_empty() && !begins {
             self.batch.gone.push(resource.clone());
             self.records.remove(&resource);
             return;
@@ -102,7 +130,7 @@ impl Drive {
         let message =
             "its declaration is gone; its objects are left in the cluster as they are, and no longer looked after";
         tracing::warn!(kustomization = %name, "{message}");
-        let remembered = KustomizationState { course, ..KustomizationState::remembered(inventory) };
+        let remembered = KustomizationState { course, aim, ..KustomizationState::remembered(inventory) };
         self.kustomizations.insert(name.clone(), remembered);
         let now = Timestamp::now();
         self.set_status(&resource, |conditions, _, generation| {

@@ -1,5 +1,6 @@
 //! Drift: what the watches see held against what was left, and how soon it is repaired.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use wickie_model::{ObjectId, ResourceName};
@@ -22,7 +23,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How often drift was looked for and repaired lately.
 #[derive(Default)]
 pub(super) struct Drift {
-    repairs: Often,
+    /// By object: who fights over one keeps nobody from having another repaired at once.
+    repairs: HashMap<ObjectId, Often>,
     /// Looks that found nothing to repair.
     looks: Often,
     /// A look is put off until then.
@@ -55,14 +57,23 @@ impl Often {
 }
 
 impl Drift {
-    /// A run that was to repair drift is over.
-    pub(super) fn ended(&mut self, repaired: bool, now: Moment) {
-        if repaired { self.repairs.note(now) } else { self.looks.note(now) }
+    /// A run that was to repair drift is over; it had to touch these objects.
+    pub(super) fn ended<'a>(&mut self, touched: impl Iterator<Item = &'a ObjectId>, now: Moment) {
+        let mut any = false;
+        for id in touched {
+            any = true;
+            self.repairs.entry(id.clone()).or_default().note(now);
+        }
+        if !any {
+            self.looks.note(now);
+        }
+        self.repairs.retain(|_, often| often.last.is_some_and(|last| now.saturating_sub(last) <= CALM));
     }
 
-    /// From when on there may be another: two who each believe to be right must not keep the API server busy.
-    fn free_at(&self, now: Moment) -> Moment {
-        self.repairs.again(LONGEST_TRUCE, now).max(self.looks.again(LONGEST_PAUSE, now))
+    /// From when on an object may be repaired again: two who each believe to be right must not keep the API server busy.
+    fn free_at(&self, id: &ObjectId, now: Moment) -> Moment {
+        let truce = self.repairs.get(id).map_or(Moment::ZERO, |often| often.again(LONGEST_TRUCE, now));
+        truce.max(self.looks.again(LONGEST_PAUSE, now))
     }
 }
 
@@ -81,15 +92,13 @@ impl Drive {
         {
             return;
         }
-        let drifted = match object {
-            Some(id) => self.is_suspect(state, id),
-            None => state.inventory.keys().any(|id| self.is_suspect(state, id)),
+        let free_at = |id: &ObjectId| self.is_suspect(state, id).then(|| state.drift.free_at(id, now));
+        let free = match object {
+            Some(id) => free_at(id),
+            None => state.inventory.keys().filter_map(free_at).min(),
         };
-        if !drifted {
-            return;
-        }
+        let Some(free) = free else { return };
         let Some(state) = self.kustomizations.get_mut(name) else { return };
-        let free = state.drift.free_at(now);
         if free > now {
             state.drift.due = Some(free);
             return;
@@ -98,9 +107,10 @@ impl Drive {
     }
 
     fn is_suspect(&self, state: &KustomizationState, id: &ObjectId) -> bool {
-        let Some(entry) = state.inventory.get(id) else { return false };
+        let Some(entry) = state.inventory.get(id).filter(|_| !state.left.contains_key(id)) else { return false };
         let ours = state.versions.get(id).copied().unwrap_or(0);
-        match self.shared.live.borrow().look(id) {
+        let Ok(target) = self.target(state) else { return false };
+        match target.live.borrow().look(id) {
             Look::Seen(sighting) => {
                 let seal = state.wanted.as_ref().and_then(|wanted| wanted.seal(id));
                 let metadata = seal.map_or(sighting.metadata, |seal| seal.digest(sighting.metadata));
@@ -117,15 +127,20 @@ impl Drive {
 mod tests {
     use super::*;
 
-    /// Ends runs one a second, and tells how long the next must wait then.
+    fn object(name: &str) -> ObjectId {
+        let text = |text: &str| text.to_owned();
+        ObjectId { group: String::new(), kind: text("ConfigMap"), namespace: text("shop"), name: text(name) }
+    }
+
+    /// Ends runs one a second, each of which repaired `till` or found nothing, and tells how long the next must wait then.
     fn pause_after(runs: impl IntoIterator<Item = bool>) -> Duration {
         let mut drift = Drift::default();
         let mut now = Moment::ZERO;
         for repaired in runs {
             now += Duration::from_secs(1);
-            drift.ended(repaired, now);
+            drift.ended(repaired.then(|| object("till")).iter(), now);
         }
-        drift.free_at(now).saturating_sub(now)
+        drift.free_at(&object("till"), now).saturating_sub(now)
     }
 
     #[test]
@@ -139,10 +154,22 @@ mod tests {
         assert_eq!(pause_after([true; 2]), Duration::ZERO);
         assert_eq!(pause_after([true; 3]), Duration::from_secs(1));
         assert_eq!(pause_after([true; 30]), Duration::from_secs(60));
+        let (till, calm) = (object("till"), CALM + Duration::from_secs(1));
         let mut drift = Drift::default();
-        (0..30).for_each(|_| drift.ended(true, Moment::ZERO));
-        assert_eq!(drift.free_at(CALM + Duration::from_secs(1)), Moment::ZERO);
-        drift.ended(true, CALM + Duration::from_secs(1));
-        assert_eq!(drift.repairs.times, 1);
+        (0..30).for_each(|_| drift.ended([&till].into_iter(), Moment::ZERO));
+        assert_eq!(drift.free_at(&till, calm), Moment::ZERO);
+        drift.ended([&till].into_iter(), calm);
+        assert_eq!(drift.repairs[&till].times, 1);
+    }
+
+    #[test]
+    fn who_fights_over_one_object_slows_the_repair_of_no_other() {
+        let (till, other) = (object("till"), object("other"));
+        let mut drift = Drift::default();
+        (0..30).for_each(|_| drift.ended([&till].into_iter(), Moment::ZERO));
+        assert!(drift.free_at(&till, Moment::ZERO) > Moment::ZERO);
+        assert_eq!(drift.free_at(&other, Moment::ZERO), Moment::ZERO);
+        drift.ended([&other].into_iter(), CALM + Duration::from_secs(1));
+        assert_eq!(drift.repairs.len(), 1, "what is long over is forgotten");
     }
 }

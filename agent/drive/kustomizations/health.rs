@@ -1,13 +1,19 @@
 //! Waiting for health: of the Kustomization's own objects by the watches, of others by asking.
+//!
+//! As in Flux, one that has failed for good ends the wait at once. A failure that was there, in the same words, before we
+//! wrote the object is none: a Deployment says that its old rollout timed out until the new one makes progress, for that
+//! matter, and what was mended or put back must not be given up over it.
+//! Source: fluxcd/pkg, `ssa/manager_wait.go`, `FailFast`; Kubernetes, `DeploymentTimedOut`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use wickie_model::{Ending, Health, ObjectId, ResourceName, Verdict};
+use wickie_model::{Ending, Gvk, Health, ObjectId, ResourceName, Verdict};
+use wickie_plan::Mode;
 use wickie_plan::cycle::{self, Cause, Moment, Remedy};
-use wickie_plan::{Mode, health};
 
 use super::KustomizationState;
+use crate::cluster::Class;
 use crate::config::HealthCheck;
 use crate::drive::live::Look;
 use crate::drive::{Drive, Event};
@@ -15,11 +21,36 @@ use crate::drive::{Drive, Event};
 /// How often objects without our labels are asked for.
 const ASK: Duration = Duration::from_secs(2);
 
-/// The verdicts on objects that carry no label of ours.
+/// The verdicts on objects that are asked for one by one.
 pub(in crate::drive) type Foreign = BTreeMap<ObjectId, Verdict>;
+
+/// Failures that say nothing yet of what was written last.
+#[derive(Default)]
+pub(super) struct Stale {
+    /// Objects that had failed when the run began to apply, and what was said of each.
+    before: HashMap<ObjectId, String>,
+    /// Of those, the ones that a run has written since.
+    written: HashMap<ObjectId, String>,
+}
+
+impl Stale {
+    /// A run has written these.
+    pub(super) fn wrote(&mut self, objects: &[ObjectId]) {
+        let Self { before, written } = self;
+        written.retain(|id, said| before.get(id) == Some(said));
+        let objects: HashSet<_> = objects.iter().collect();
+        written.extend(before.drain().filter(|(id, _)| objects.contains(id)));
+    }
+
+    fn holds(&self, id: &ObjectId, said: &str) -> bool {
+        self.written.get(id).is_some_and(|stale| stale == said)
+    }
+}
 
 /// What is waited for.
 pub(in crate::drive) struct Watching {
+    /// What has failed for good, and ended the wait.
+    failed: Vec<(ObjectId, Verdict)>,
     foreign: Foreign,
     /// When the foreign ones are asked again; nothing where there are none, or while they are.
     due: Option<Moment>,
@@ -37,6 +68,11 @@ impl KustomizationState {
         self.spec.as_ref().is_some_and(|spec| spec.mode == Mode::Enforce)
     }
 
+    /// What has failed for good, and so ended the last wait.
+    pub(super) fn failed_early(&self) -> &[(ObjectId, Verdict)] {
+        self.watching.as_ref().map_or(&[], |watching| &watching.failed)
+    }
+
     /// Objects of health checks that are not the Kustomization's own.
     fn foreign_checks(&self) -> Vec<HealthCheck> {
         let checks = self.spec.iter().flat_map(|spec| &spec.health_checks);
@@ -45,11 +81,47 @@ impl KustomizationState {
 }
 
 impl Drive {
+    /// A kind of this cluster is seen again, and perhaps nothing of it has changed.
+    pub(in crate::drive) fn look_again_at_health(&mut self, serial: u64) {
+        let waiting =
+            |state: &KustomizationState| state.is_for(serial) && state.cycle.stage() == Some(cycle::Stage::Waiting);
+        let names: Vec<_> =
+            self.kustomizations.iter().filter(|(_, state)| waiting(state)).map(|(name, _)| name.clone()).collect();
+        names.iter().for_each(|name| self.look_at_health(name));
+    }
+
+    /// What is asked for one by one: objects that are not the Kustomization's own, and those of kinds that may not be listed.
+    fn asked(&self, state: &KustomizationState) -> Vec<HealthCheck> {
+        let mut asked = state.foreign_checks();
+        let (Some(spec), Ok(target)) = (&state.spec, self.target(state)) else { return asked };
+        let live = target.live.borrow();
+        let own = state.inventory.iter();
+        let own = own.filter(|(id, _)| (spec.wait || state.checks(id)) && is_unlisted(&live.look(id)));
+        asked.extend(own.map(|(id, entry)| {
+            let gvk = Gvk { group: id.group.clone(), version: entry.version.clone(), kind: id.kind.clone() };
+            HealthCheck { gvk, id: id.clone() }
+        }));
+        asked
+    }
+
+    /// A kind of this cluster may not be listed: whoever waits for objects of it asks for each.
+    pub(in crate::drive) fn ask_for_unlisted(&mut self, serial: u64) {
+        let now = self.clock.now();
+        for state in self.kustomizations.values_mut().filter(|state| state.is_for(serial)) {
+            if state.cycle.stage() == Some(cycle::Stage::Waiting)
+                && let Some(watching) = &mut state.watching
+            {
+                watching.due = watching.due.or(Some(now));
+            }
+        }
+    }
+
     pub(super) fn watch_health(&mut self, name: &ResourceName) {
         let now = self.clock.now();
+        let Some(state) = self.kustomizations.get(name) else { return };
+        let foreign = !self.asked(state).is_empty();
         let Some(state) = self.kustomizations.get_mut(name) else { return };
-        let foreign = !state.foreign_checks().is_empty();
-        state.watching = Some(Watching { foreign: Foreign::new(), due: foreign.then_some(now) });
+        state.watching = Some(Watching { failed: Vec::new(), foreign: Foreign::new(), due: foreign.then_some(now) });
         self.look_at_health(name);
     }
 
@@ -61,20 +133,31 @@ impl Drive {
     }
 
     pub(super) fn tick_health(&mut self, name: &ResourceName, now: Moment) {
-        let Some(state) = self.kustomizations.get_mut(name) else { return };
-        let checks = state.foreign_checks();
-        let Some(watching) = state.watching.as_mut().filter(|watching| watching.due.is_some_and(|due| due <= now))
-        else {
+        let Some(state) = self.kustomizations.get(name) else { return };
+        if state.watching.as_ref().and_then(|watching| watching.due).is_none_or(|due| due > now) {
             return;
-        };
+        }
+        let checks = self.asked(state);
+        let Some(state) = self.kustomizations.get_mut(name) else { return };
+        let Some(watching) = &mut state.watching else { return };
         watching.due = None;
-        let (cluster, owner) = (self.shared.cluster.clone(), name.clone());
+        let owner = name.clone();
+        let rules = state.spec.as_ref().map(|spec| spec.health_rules.clone()).unwrap_or_default();
+        let Some(state) = self.kustomizations.get(name) else { return };
+        let target = self.target(state).cloned().map_err(ToString::to_string);
         self.answer(async move {
             let mut verdicts = Foreign::new();
+            let cluster = match target {
+                Ok(target) => target.cluster,
+                Err(why) => {
+                    let verdict = Verdict::new(Health::InProgress, why);
+                    return Event::Health(owner, checks.into_iter().map(|check| (check.id, verdict.clone())).collect());
+                }
+            };
             for check in checks {
                 let read = async { cluster.get(&cluster.kind(&check.gvk).await?, &check.id).await };
                 let verdict = match read.await {
-                    Ok(Some(object)) => health::health(&check.id.group, &check.id.kind, &object),
+                    Ok(Some(object)) => rules.health(&check.id.group, &check.id.kind, &object),
                     Ok(None) => Verdict::new(Health::NotFound, "it is not there"),
                     Err(error) => Verdict::new(Health::InProgress, error.to_string()),
                 };
@@ -98,14 +181,57 @@ impl Drive {
     /// Ends the wait when all that is waited for is healthy.
     pub(in crate::drive) fn look_at_health(&mut self, name: &ResourceName) {
         let Some(state) = self.kustomizations.get(name) else { return };
-        if state.cycle.stage() == Some(cycle::Stage::Waiting) && self.unhealthy(state).is_empty() {
-            return self.step(name, cycle::Event::Healthy);
+        if state.cycle.stage() == Some(cycle::Stage::Waiting) {
+            let mut unhealthy = self.unhealthy(state);
+            if unhealthy.is_empty() {
+                return self.step(name, cycle::Event::Healthy);
+            }
+            unhealthy.retain(|(id, verdict)| {
+                let failed = verdict.health == Health::Failed && self.is_after_ours(state, id);
+                failed && !state.stale.holds(id, &verdict.message)
+            });
+            if !unhealthy.is_empty() {
+                if let Some(watching) = self.kustomizations.get_mut(name).and_then(|state| state.watching.as_mut()) {
+                    watching.failed = unhealthy;
+                }
+                return self.step(name, cycle::Event::Unhealthy);
+            }
+            return;
         }
         // What was given up may get there after all.
         let idle = matches!(state.cycle, cycle::State::Idle { .. });
         if idle && self.is_stopped(name) && self.unhealthy(state).is_empty() {
             self.admit(name, Cause::Dependency);
         }
+    }
+
+    /// A run is about to apply: what has failed by now says nothing of what it writes.
+    pub(super) fn note_failed(&mut self, name: &ResourceName) {
+        let Some(state) = self.kustomizations.get(name) else { return };
+        if !state.spec.as_ref().is_some_and(|spec| spec.waits()) {
+            return;
+        }
+        let Ok(target) = self.target(state) else { return };
+        let live = target.live.borrow();
+        let failed = state.inventory.keys().filter_map(|id| match live.look(id) {
+            Look::Seen(seen) => {
+                let verdict = seen.verdict.as_ref().filter(|verdict| verdict.health == Health::Failed)?;
+                Some((id.clone(), verdict.message.clone()))
+            }
+            Look::NotSeen(_) | Look::Blind(_) => None,
+        });
+        let before = failed.collect();
+        drop(live);
+        if let Some(state) = self.kustomizations.get_mut(name) {
+            state.stale.before = before;
+        }
+    }
+
+    /// Whether somebody else has written the object since we did; one that is asked for was read since.
+    fn is_after_ours(&self, state: &KustomizationState, id: &ObjectId) -> bool {
+        let Ok(target) = self.target(state) else { return false };
+        let ours = state.versions.get(id).copied().unwrap_or(0);
+        !matches!(target.live.borrow().look(id), Look::Seen(seen) if seen.version <= ours)
     }
 
     /// Whether its newest revision was given up, and stays.
@@ -118,16 +244,34 @@ impl Drive {
     pub(super) fn is_blind(&self, name: &ResourceName) -> bool {
         let Some(state) = self.kustomizations.get(name) else { return false };
         let waits = state.cycle.stage() == Some(cycle::Stage::Waiting) && state.remedy() != Remedy::Retry;
-        waits && self.reachable.live().is_some_and(|cluster| !cluster.reachable)
+        let Ok(target) = self.target(state) else { return waits };
+        let away = || target.reachable.borrow().live().is_some_and(|cluster| !cluster.reachable);
+        // After an outage each kind is seen again at a moment of its own.
+        let live = target.live.borrow();
+        let unseen = |id: &ObjectId| match live.look(id) {
+            Look::Blind(error) => error.is_none_or(|error| error.class.is_transient()),
+            Look::Seen(_) | Look::NotSeen(_) => false,
+        };
+        waits && (away() || self.unhealthy(state).iter().any(|(id, _)| state.inventory.contains_key(id) && unseen(id)))
     }
 
     /// The objects that are waited for and are not healthy, each with the reason.
     pub(in crate::drive) fn unhealthy(&self, state: &KustomizationState) -> Vec<(ObjectId, Verdict)> {
         let Some(spec) = &state.spec else { return Vec::new() };
-        let live = self.shared.live.borrow();
+        let target = self.target(state);
+        let live = target.map(|target| target.live.borrow());
+        let foreign = |id: &ObjectId| {
+            let seen = state.watching.as_ref().and_then(|watching| watching.foreign.get(id));
+            seen.cloned().unwrap_or_else(|| Verdict::new(Health::InProgress, "it was not asked for yet"))
+        };
         let own = |id: &ObjectId| {
             let ours = state.versions.get(id).copied().unwrap_or(0);
+            let live = match &live {
+                Ok(live) => live,
+                Err(why) => return Verdict::new(Health::InProgress, why.to_string()),
+            };
             match live.look(id) {
+                look if is_unlisted(&look) => foreign(id),
                 Look::Seen(seen) if seen.version >= ours => seen
                     .verdict
                     .clone()
@@ -139,10 +283,6 @@ impl Drive {
                 }
             }
         };
-        let foreign = |id: &ObjectId| {
-            let seen = state.watching.as_ref().and_then(|watching| watching.foreign.get(id));
-            seen.cloned().unwrap_or_else(|| Verdict::new(Health::InProgress, "it was not asked for yet"))
-        };
         let all = state.inventory.keys().filter(|_| spec.wait);
         let checked = spec.health_checks.iter().map(|check| &check.id).filter(|_| !spec.wait);
         let checked_foreign = spec.health_checks.iter().map(|check| &check.id).filter(|_| spec.wait);
@@ -152,5 +292,36 @@ impl Drive {
             .map(|id| (id.clone(), if state.inventory.contains_key(id) { own(id) } else { foreign(id) }))
             .filter(|(_, verdict)| verdict.health != Health::Current)
             .collect()
+    }
+}
+
+/// Whether objects of the kind may not be listed, though perhaps read.
+fn is_unlisted(look: &Look<'_>) -> bool {
+    matches!(look, Look::Blind(Some(error)) if error.class == Class::Forbidden)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(name: &str) -> ObjectId {
+        let text = |text: &str| text.to_owned();
+        ObjectId { group: text("apps"), kind: text("Deployment"), namespace: text("shop"), name: text(name) }
+    }
+
+    #[test]
+    fn a_failure_from_before_our_write_says_nothing_until_it_changes() {
+        let (till, other) = (object("till"), object("other"));
+        let failed = |said: &str| HashMap::from([(till.clone(), said.to_owned()), (other.clone(), said.to_owned())]);
+        let mut stale = Stale { before: failed("old"), ..Stale::default() };
+        stale.wrote(std::slice::from_ref(&till));
+        assert!(stale.holds(&till, "old") && !stale.holds(&till, "new") && !stale.holds(&other, "old"));
+        // A repair of something else in between makes it no news.
+        stale.before = failed("old");
+        stale.wrote(&[]);
+        assert!(stale.holds(&till, "old") && !stale.holds(&other, "old"));
+        // What was fine in between has failed anew.
+        stale.wrote(&[]);
+        assert!(!stale.holds(&till, "old"));
     }
 }

@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use wickie_model::{ConditionStatus, ResourceName, Severity, condition_type, reason};
 use wickie_plan::cycle::{self, Cause, Hold};
 
-use super::{KustomizationState, resource};
-use crate::config::Kustomization;
+use super::resource;
 use crate::drive::Drive;
+use crate::drive::lease::Role;
 use crate::drive::records::Say;
 
 impl Drive {
@@ -22,6 +22,9 @@ impl Drive {
     /// What speaks against a run.
     pub(super) fn hold(&self, name: &ResourceName) -> Option<Hold> {
         let state = self.kustomizations.get(name)?;
+        if let Role::StandsBy(why) = &self.role {
+            return Some(Hold::StandsBy(why.clone()));
+        }
         if state.suspended {
             return Some(Hold::Suspended);
         }
@@ -46,24 +49,6 @@ impl Drive {
         spec.depends_on.iter().find_map(|on| self.unready_dependency(spec, on)).map(Hold::Dependency)
     }
 
-    /// Why a dependency is not ready. Where both take from one source, it must be ready at its newest revision, as in Flux.
-    fn unready_dependency(&self, spec: &Kustomization, on: &ResourceName) -> Option<String> {
-        let why = |what: &str| Some(format!("dependency '{on}' {what}"));
-        let Some(other) = self.kustomizations.get(on) else { return why("is not declared") };
-        let Some(other_spec) = &other.spec else { return why("is not declared, or cannot be followed") };
-        if !self.is_ready(&resource(on)) {
-            return why("is not ready");
-        }
-        if other_spec.source == spec.source {
-            let applied = self.records.get(&resource(on)).and_then(|record| record.status.get("lastAppliedRevision"));
-            let newest = self.sources.get(&spec.source).and_then(|source| source.revision()).map(ToString::to_string);
-            if applied.and_then(|revision| revision.as_str()) != newest.as_deref() {
-                return why("is not ready at the newest revision");
-            }
-        }
-        None
-    }
-
     pub(super) fn rest(&mut self, name: &ResourceName, hold: &Hold) {
         if let Some(state) = self.kustomizations.get_mut(name) {
             state.settled = *hold != Hold::Starting;
@@ -77,17 +62,24 @@ impl Drive {
             Hold::Starting => return,
             // Flux leaves the conditions of a suspended object as they are.
             Hold::Suspended => return self.answer_waiters(&resource(name)),
+            // How it stands is the other agent's to say.
+            Hold::StandsBy(_) => return self.answer_waiters(&resource(name)),
             // At every start the stored snapshot is loaded first: until the source was asked there is nothing to tell.
             Hold::Source(message) => (reason::ARTIFACT_FAILED, message.clone(), false),
             Hold::Dependency(message) => (reason::DEPENDENCY_NOT_READY, message.clone(), false),
             Hold::Invalid(message) => (reason::INVALID_SPEC, message.clone(), true),
         };
+        if let Some(state) = self.kustomizations.get_mut(name) {
+            state.waiting = None;
+            state.left.clear();
+        }
         let resource = resource(name);
         let before = self.records.get(&resource).map(|record| record.status.clone());
         let now = Timestamp::now();
         self.set_status(&resource, |conditions, _, generation| {
             conditions.set(condition_type::READY, ConditionStatus::False, why, message.clone(), generation, now);
             conditions.remove(condition_type::RECONCILING);
+            conditions.remove(condition_type::APPLY_HELD);
             if stalled {
                 conditions.set(condition_type::STALLED, ConditionStatus::True, why, message.clone(), generation, now);
             }
@@ -101,16 +93,5 @@ impl Drive {
             self.say(&resource, Say { severity, reason: why, message, revision: None });
         }
         self.answer_waiters(&resource);
-    }
-
-    /// Whoever waits for this one may run now.
-    pub(super) fn wake_dependents(&mut self, name: &ResourceName) {
-        let waiting = |state: &KustomizationState| {
-            matches!(&state.cycle, cycle::State::Held(Hold::Dependency(_)))
-                && state.spec.as_ref().is_some_and(|spec| spec.depends_on.contains(name))
-        };
-        let dependents: Vec<_> =
-            self.kustomizations.iter().filter(|(_, state)| waiting(state)).map(|(name, _)| name.clone()).collect();
-        dependents.iter().for_each(|name| self.admit(name, Cause::Dependency));
     }
 }

@@ -2,34 +2,39 @@
 
 mod course;
 mod declared;
+mod dependencies;
 mod drift;
 mod finalize;
 mod health;
 mod hold;
 mod outcome;
 mod peers;
+mod window;
 
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use wickie_model::{Digest, Inventory, Manifest, ObjectId, Resource, ResourceKind, ResourceName};
-use wickie_plan::Policy;
+use wickie_model::{Digest, Inventory, ObjectId, Resource, ResourceKind, ResourceName};
 use wickie_plan::course::Course;
-use wickie_plan::cycle::{self, Cause, Effect, Moment, Pace, Remedy};
+use wickie_plan::cycle::{self, Cause, Effect, Gate, Moment, Pace, Remedy};
+use wickie_plan::{Extent, Policy, Withheld};
 
+use super::lease::Role;
 use super::run::{self, BuildKey, Job, Report, RunError, Wanted};
+use super::targets::{Aim, Target};
 use super::{Drive, Event};
-use crate::config::Kustomization;
+use crate::chain::chain;
+use crate::config::{Declared, Kustomization};
 use crate::render::Inputs;
 
 pub(super) use health::Foreign;
 
 use drift::Drift;
 
-/// What a build gave.
-pub(super) type Built = Result<(Rc<Wanted>, Option<Rc<BTreeMap<ObjectId, Manifest>>>), RunError>;
+/// What a build gave, and whether it was made for this run.
+pub(super) type Built = Result<(Rc<Wanted>, bool), RunError>;
 
 /// What became of a plan.
 pub(super) enum Reported {
@@ -48,24 +53,33 @@ pub(super) struct KustomizationState {
     digest: Option<Digest>,
     cycle: cycle::State,
     wake: Option<Moment>,
-    /// What it has put into the cluster.
-    pub(super) inventory: Inventory,
+    /// The cluster that it is for.
+    pub(super) aim: Aim,
+    /// What it has put into the cluster, as far as the last run that ended says. A run works on a copy of its own.
+    pub(super) inventory: Rc<Inventory>,
+    /// The inventory may lack something: nothing here says that it was ever applied in full.
+    search: bool,
     versions: HashMap<ObjectId, u64>,
     /// What it wants, as last built.
     wanted: Option<Rc<Wanted>>,
     /// What it was built with.
     inputs: Rc<Inputs>,
-    /// The manifests, between their build and their plan.
-    manifests: Option<Rc<BTreeMap<ObjectId, Manifest>>>,
     run: Option<Current>,
     report: Option<Report>,
     /// Health is waited for; foreign objects by their last verdict.
     watching: Option<health::Watching>,
+    stale: health::Stale,
     drift: Drift,
     /// Deletions that wait for what others want.
     deferred: Option<peers::Deferred>,
     /// What was built, or is being built, while it has to wait.
     ahead: Option<BuildKey>,
+    /// What waits for the window for changes.
+    waiting: Option<window::Waiting>,
+    /// What the cluster was last driven to, since the start.
+    kept: Option<window::Kept>,
+    /// Objects that are not as they should be and wait for the window.
+    left: BTreeMap<ObjectId, Withheld>,
     /// What became of the revisions that it took.
     pub(super) course: Course,
     suspended: bool,
@@ -82,29 +96,39 @@ pub(super) struct KustomizationState {
 struct Current {
     cause: Cause,
     key: BuildKey,
+    spec: Rc<Kustomization>,
+    /// How much it may do.
+    extent: Extent,
+    /// It keeps up what was applied while something newer waits for the window.
+    keeps: bool,
     began: Instant,
     started_at: Timestamp,
 }
 
 impl KustomizationState {
     /// One of which only its inventory is known.
-    pub(super) fn remembered(inventory: Inventory) -> Self {
+    pub(super) fn remembered(inventory: impl Into<Rc<Inventory>>) -> Self {
         Self {
             spec: None,
             digest: None,
             cycle: cycle::State::new(),
             wake: None,
-            inventory,
+            aim: Aim::default(),
+            inventory: inventory.into(),
+            search: false,
             versions: HashMap::new(),
             wanted: None,
             inputs: Rc::default(),
-            manifests: None,
             run: None,
             report: None,
             watching: None,
+            stale: health::Stale::default(),
             drift: Drift::default(),
             deferred: None,
             ahead: None,
+            waiting: None,
+            kept: None,
+            left: BTreeMap::new(),
             course: Course::default(),
             suspended: false,
             deleted: false,
@@ -145,19 +169,44 @@ impl KustomizationState {
         self.spec.clone()
     }
 
+    /// Whether it is for the cluster of this connection.
+    pub(super) fn is_for(&self, serial: u64) -> bool {
+        self.aim.serial() == Some(serial)
+    }
+
+    /// Where its objects are, for the end of a message; empty where that is the agent's own cluster.
+    fn elsewhere(&self) -> String {
+        match &self.aim {
+            Aim::Remote(target) => format!(" in {}", target.words()),
+            Aim::Own | Aim::Nowhere(_) => String::new(),
+        }
+    }
+
+    /// What was written was written to another cluster, or may have been.
+    pub(super) fn forget_versions(&mut self) {
+        self.versions.clear();
+    }
+
     pub(super) fn cycle(&self) -> &cycle::State {
         &self.cycle
+    }
+
+    /// Whether its deletion was asked for.
+    pub(super) fn is_ending(&self) -> bool {
+        self.deleted
     }
 
     fn pace(&self) -> Pace {
         let default = Duration::from_secs(60);
         let remedy = self.remedy();
-        let unknown = Pace { interval: default, retry: default, timeout: default, remedy: Remedy::Retry };
+        let gate = Gate::Open;
+        let unknown = Pace { interval: default, retry: default, timeout: default, remedy: Remedy::Retry, gate };
         self.spec.as_ref().map_or(unknown, |spec| Pace {
             interval: spec.interval,
             retry: spec.retry_interval,
             timeout: spec.timeout,
             remedy,
+            gate,
         })
     }
 }
@@ -187,11 +236,33 @@ impl Drive {
         }
     }
 
+    /// It is handed back: nothing of it is done any more.
+    pub(super) fn let_go(&mut self, name: &ResourceName) {
+        if let Some(state) = self.kustomizations.get_mut(name) {
+            state.suspended = true;
+            (state.waiting, state.kept) = (None, None);
+            state.left.clear();
+        }
+    }
+
+    /// It is taken up again: what it had stands in its status.
+    pub(super) fn take_up(&mut self, declared: &Declared) {
+        let name = &declared.resource.name;
+        if self.kustomizations.get(name).is_some_and(|state| state.inventory.is_empty()) {
+            let inventory = self.inventory_in_status(declared);
+            if let Some(state) = self.kustomizations.get_mut(name) {
+                state.inventory = Rc::new(inventory);
+            }
+        }
+        self.hold_on_to(declared);
+    }
+
     /// One step of a cycle, and its effects.
     pub(super) fn step(&mut self, name: &ResourceName, event: cycle::Event) {
         let clock = self.clock.for_cycle();
+        let gate = self.gate(name);
         let Some(state) = self.kustomizations.get_mut(name) else { return };
-        let pace = state.pace();
+        let pace = Pace { gate, ..state.pace() };
         let (next, effects) = cycle::step(std::mem::take(&mut state.cycle), event, &pace, clock);
         state.cycle = next;
         for effect in effects {
@@ -209,6 +280,7 @@ impl Drive {
                     }
                 }
                 Effect::Finalize => self.finalize(name),
+                Effect::Withhold => self.withhold_end(name),
                 Effect::Remove => self.remove(name),
             }
         }
@@ -222,35 +294,46 @@ impl Drive {
             return self.step(name, cycle::Event::Failed { transient: false, halfway: false });
         }
         self.free_condemned(name);
-        let Some(key) = self.build_key(name) else { return };
-        self.trial_begins(name, &key.revision);
-        let Some(spec) = self.kustomizations.get(name).and_then(|state| state.spec.clone()) else { return };
+        let Some(window::Basis { key, spec, inputs, keeps }) = self.basis(name) else { return };
+        let extent = self.kustomizations.get(name).map(|state| state.cycle.extent()).unwrap_or_default();
+        if extent == Extent::All && !keeps {
+            self.trial_begins(name, &key.revision);
+        }
         let Some(git) = self.git_source(&spec.source) else { return };
-        let inputs = self.inputs_of(name, &spec).map(Rc::new);
+        let inputs = inputs.map_or_else(|| self.inputs_of(name, &spec).map(Rc::new), Ok);
         let Some(state) = self.kustomizations.get_mut(name) else { return };
-        state.run = Some(Current { cause, key: key.clone(), began: Instant::now(), started_at: Timestamp::now() });
+        state.run = Some(Current {
+            cause,
+            key: key.clone(),
+            spec: spec.clone(),
+            extent,
+            keeps,
+            began: Instant::now(),
+            started_at: Timestamp::now(),
+        });
         state.report = None;
         let inputs = match inputs {
             Ok(inputs) => inputs,
             Err(trouble) => return self.built(name, &key, Err(trouble.into())),
         };
         state.inputs = inputs.clone();
-        if let Some(wanted) = state.wanted.clone().filter(|wanted| wanted.key == key) {
-            return self.built(name, &key, Ok((wanted, None)));
-        }
-        let (shared, source, owner) = (self.shared.clone(), git, name.clone());
+        let newer = state.waiting.as_ref().and_then(|waiting| waiting.wanted.clone());
         let before = state.wanted.clone();
         self.say_progress(name, cause);
+        if let Some(wanted) = [before.clone(), newer].into_iter().flatten().find(|wanted| wanted.key == key) {
+            return self.built(name, &key, Ok((wanted, false)));
+        }
+        let (shared, source, owner) = (self.shared.clone(), git, name.clone());
         self.answer(async move {
             if let Some(before) = before {
                 match run::unchanged(&shared, &source, &before, &key).await {
                     Ok(None) => {}
-                    Ok(Some(wanted)) => return Event::Built(owner, key, Ok((wanted, None))),
+                    Ok(Some(wanted)) => return Event::Built(owner, key, Ok((wanted, false))),
                     Err(error) => return Event::Built(owner, key, Err(error)),
                 }
             }
             let built = run::build(&shared, &spec, &inputs, &source, &key).await;
-            Event::Built(owner, key, built.map(|(wanted, manifests)| (wanted, Some(manifests))))
+            Event::Built(owner, key, built.map(|wanted| (wanted, true)))
         });
     }
 
@@ -261,21 +344,27 @@ impl Drive {
             return self.built_ahead(name, key, built);
         }
         match built {
-            Ok((wanted, manifests)) => {
+            Ok((wanted, anew)) => {
                 // What was built ahead was only meant until now.
-                if manifests.is_some() || state.ahead.take().is_some() {
-                    if !wanted.held_back.is_empty() {
-                        tracing::info!(kustomization = %name, objects = wanted.held_back.len(), "components of Flux itself stand in Git; they are left to Flux");
-                    }
-                    self.shared.claims.borrow_mut().want(name, wanted.desired.keys());
+                if anew && !wanted.held_back.is_empty() {
+                    tracing::info!(kustomization = %name, objects = wanted.held_back.len(), "components of Flux itself stand in Git; they are left to Flux");
                 }
-                state.wanted = Some(wanted);
-                state.manifests = manifests;
+                let anew = anew || state.ahead.take().is_some();
+                let anew = anew || state.wanted.as_ref().is_none_or(|before| !Rc::ptr_eq(before, &wanted));
+                state.wanted = Some(wanted.clone());
+                if anew {
+                    self.claim(name, &wanted);
+                }
                 self.step(name, cycle::Event::Built);
                 self.peer_built(name);
             }
             Err(error) => {
                 let transient = error.is_transient();
+                let looks = state.run.as_ref().is_some_and(|run| run.extent != Extent::All && !run.keeps);
+                if looks && !transient {
+                    self.unbuildable(name, key.clone(), chain(&error));
+                    return self.step(name, cycle::Event::Withheld);
+                }
                 state.report = Some(Report { error: Some(error), ..Report::default() });
                 self.step(name, cycle::Event::Failed { transient, halfway: false });
             }
@@ -283,12 +372,23 @@ impl Drive {
     }
 
     fn apply(&mut self, name: &ResourceName) {
-        let awaited = self.awaited(name);
+        let extent = self.kustomizations.get(name).map(|state| state.cycle.extent()).unwrap_or_default();
+        // While the window is shut nothing is deleted, so nothing has to wait for others.
+        let awaited = if extent == Extent::All { self.awaited(name) } else { None };
         let undo = self.against(name).is_some_and(|trial| trial.instead.is_some());
-        let Some(state) = self.kustomizations.get(name) else { return };
-        let (Some(spec), Some(wanted)) = (state.spec.clone(), state.wanted.clone()) else { return };
-        let source = self.git_source(&spec.source);
         let Some(state) = self.kustomizations.get_mut(name) else { return };
+        let (Some(run), Some(wanted)) = (&mut state.run, state.wanted.clone()) else { return };
+        run.extent = extent;
+        let spec = run.spec.clone();
+        // A cluster that no agent of this home has worked in before holds nothing to look for, and a store that was there
+        // from the start knows it all: what is to be applied is written down before it is.
+        let knew = self.cluster_floors.knew(&spec.source) == Some(true);
+        let others = self.role == Role::Writes { others: true };
+        let knew = knew && (others || !self.remembered.contains(&spec.source));
+        let Some(target) = self.target_or_report(name, Reported::Run) else { return };
+        self.note_failed(name);
+        let Some(state) = self.kustomizations.get_mut(name) else { return };
+        let search = state.search && knew;
         let policy = Policy {
             prune: spec.prune,
             prune_limit: spec.prune_limit,
@@ -298,20 +398,33 @@ impl Drive {
             complete: wanted.broken.is_empty(),
             force: spec.force,
             mode: spec.mode,
+            extent,
         };
         let job = Job {
             shared: self.shared.clone(),
+            target,
             kustomization: spec,
-            inputs: state.inputs.clone(),
-            source,
             wanted,
-            manifests: state.manifests.take(),
             policy,
-            inventory: std::mem::take(&mut state.inventory),
+            inventory: state.inventory.clone(),
+            search,
             versions: std::mem::take(&mut state.versions),
         };
         let owner = name.clone();
         self.answer(async move { Event::Reported(owner, Box::new(Reported::Run(job.run().await))) });
+    }
+
+    /// The cluster that a run is for; where there is no way to it, that is what the run reports.
+    fn target_or_report(&self, name: &ResourceName, reported: fn(Report) -> Reported) -> Option<Target> {
+        let state = self.kustomizations.get(name)?;
+        let error = match self.target(state) {
+            Ok(target) => return Some(target.clone()),
+            Err(why) => Some(RunError::Target(why.clone())),
+        };
+        let reported = Box::new(reported(Report { error, inventory: state.inventory.clone(), ..Report::default() }));
+        let owner = name.clone();
+        self.answer(async move { Event::Reported(owner, reported) });
+        None
     }
 
     pub(super) fn reported(&mut self, name: &ResourceName, reported: Reported) {
@@ -322,7 +435,11 @@ impl Drive {
             Reported::Final(report) | Reported::Vanishing(report) => (report, true),
         };
         state.inventory = std::mem::take(&mut report.inventory);
-        state.versions = std::mem::take(&mut report.versions);
+        state.search &= !report.searched;
+        state.stale.wrote(&report.written);
+        // What was written over a connection that is given up says nothing of what the new one leads to.
+        state.versions =
+            if state.is_for(report.target) { std::mem::take(&mut report.versions) } else { HashMap::new() };
         self.shared.claims.borrow_mut().have(name, state.inventory.keys());
         if vanishing {
             if let Some(declared) = self.declared.get(&resource(name)).cloned() {
@@ -331,13 +448,20 @@ impl Drive {
             return self.kustomization_vanished(name);
         }
         let broken = state.wanted.as_ref().is_some_and(|wanted| !wanted.broken.is_empty());
-        let failed = report.error.is_some() || !report.failures.is_empty() || (broken && !last);
+        // What is only looked at fails nothing: what was applied is kept up, and the status says both.
+        let looks = state.run.as_ref().is_some_and(|run| run.extent != Extent::All && !run.keeps);
+        let failed = report.error.is_some() || !report.failures.is_empty() || (broken && !last && !looks);
         let transient = report.is_transient();
         let halfway = report.error.is_none();
         let waits = state.spec.as_ref().is_some_and(|spec| spec.waits()) && state.judges_health();
         let gone = state.inventory.is_empty();
+        let withheld = !last && self.note_withheld(name, &report);
+        let Some(state) = self.kustomizations.get_mut(name) else { return };
         state.report = Some(report);
-        self.watch_live();
+        self.live_stale = true;
+        if last && failed {
+            self.say_unfinished(name);
+        }
         let waits = waits && !self.is_stopped(name);
         let deferred = self.deferred_until(name);
         self.step(
@@ -345,6 +469,7 @@ impl Drive {
             match (last, failed) {
                 (true, failed) => cycle::Event::Finalized { done: !failed && gone },
                 (false, true) => cycle::Event::Failed { transient, halfway },
+                (false, false) if withheld => cycle::Event::Withheld,
                 (false, false) => match deferred {
                     Some(until) => cycle::Event::Deferred { until },
                     None => cycle::Event::Applied { wait: waits },

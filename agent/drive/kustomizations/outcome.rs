@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use wickie_model::{ConditionStatus, Ending, ResourceName, Revision, Severity, Trial, condition_type, reason};
+use wickie_model::{
+    ConditionStatus, Ending, ObjectId, ResourceName, Revision, Severity, Trial, condition_type, reason,
+};
+use wickie_plan::Extent;
 use wickie_plan::cycle::{Cause, Outcome};
 
 use super::{Drive, KustomizationState, course, drift, resource};
@@ -17,24 +20,27 @@ const NAMED: usize = 10;
 
 /// What is said of a run.
 #[derive(Clone)]
-struct Verdict {
-    reason: &'static str,
-    message: String,
+pub(super) struct Verdict {
+    pub(super) reason: &'static str,
+    pub(super) message: String,
 }
 
 impl Drive {
     /// Says that a run for something new has begun. Repairs and plain intervals are not announced.
     pub(super) fn say_progress(&mut self, name: &ResourceName, cause: Cause) {
-        if !matches!(cause, Cause::Revision | Cause::Rollback | Cause::Spec | Cause::Request | Cause::Start) {
+        if !matches!(
+            cause,
+            Cause::Revision | Cause::Rollback | Cause::Spec | Cause::Window | Cause::Request | Cause::Start
+        ) {
             return;
         }
         // What stands against the newest revision was said, and is still true while what was put back is kept up.
         if self.against(name).is_some() {
             return;
         }
-        let Some(revision) =
-            self.kustomizations.get(name).and_then(|state| state.run.as_ref()).map(|run| run.key.revision.clone())
-        else {
+        let run = self.kustomizations.get(name).and_then(|state| state.run.as_ref());
+        // While the window is shut nothing is under way.
+        let Some(revision) = run.filter(|run| run.extent == Extent::All).map(|run| run.key.revision.clone()) else {
             return;
         };
         let resource = resource(name);
@@ -72,6 +78,11 @@ impl Drive {
         let Some(state) = self.kustomizations.get_mut(name) else { return };
         state.settled |= outcome != Outcome::Deferred;
         let Some(run) = state.run.take() else { return };
+        self.window_run_ended(name, &run, outcome);
+        if outcome == Outcome::Withheld {
+            let report = self.kustomizations.get_mut(name).and_then(|state| state.report.take()).unwrap_or_default();
+            return self.conclude_withheld(name, run, &report);
+        }
         let took = run.began.elapsed();
         let revision = run.key.revision.clone();
         let Some(state) = self.kustomizations.get(name) else { return };
@@ -86,20 +97,19 @@ impl Drive {
         let against = self.against(name).cloned();
         let aside = against.as_ref().filter(|_| self.followed(name).as_ref() == Some(&revision));
         let verdict = self.verdict(state, outcome, (&report, why), &revision, aside);
-        if outcome != Outcome::Superseded
-            && let Some(state) = self.kustomizations.get_mut(name)
-        {
-            state.watching = None;
+        if outcome != Outcome::Superseded {
+            self.unwatch_health(name);
         }
         let resource = resource(name);
         let before = self.records.get(&resource).map(|record| record.status.clone()).unwrap_or_default();
-        self.conclude_status(name, outcome, &verdict, &revision, aside);
+        self.conclude_status(name, outcome, &verdict, (&revision, run.keeps), aside);
+        self.show_waiting(name);
         let status_changed = self.records.get(&resource).is_some_and(|record| record.status != before);
         let changes = report.changes;
         let worked = !report.done.is_empty() || drift::repaired(&changes);
         let now = self.clock.now();
         if let Some(state) = self.kustomizations.get_mut(name).filter(|_| run.cause == Cause::Drift) {
-            state.drift.ended(drift::repaired(&changes), now);
+            state.drift.ended(report.touched(), now);
         }
         for (id, conflict) in &report.taken {
             let message = format!(
@@ -148,6 +158,10 @@ impl Drive {
         if outcome == Outcome::Done {
             self.wake_dependents(name);
         }
+        if outcome == Outcome::Done && run.keeps && run.extent == Extent::All {
+            // Harm is undone: now the newer revision may be looked at.
+            self.admit(name, Cause::Revision);
+        }
         self.look_for_drift(name, None);
     }
 
@@ -156,7 +170,7 @@ impl Drive {
         name: &ResourceName,
         outcome: Outcome,
         verdict: &Verdict,
-        revision: &Revision,
+        (revision, keeps): (&Revision, bool),
         aside: Option<&Trial>,
     ) {
         let resource = resource(name);
@@ -166,6 +180,9 @@ impl Drive {
         let now = Timestamp::now();
         let Verdict { reason: why, message } = verdict;
         self.set_status(&resource, |conditions, fields, generation| {
+            // What is kept up while a changed spec waits is no word on that spec.
+            let before = conditions.get(condition_type::READY).map(|ready| ready.observed_generation);
+            let generation = before.filter(|_| keeps).unwrap_or(generation);
             let mut set =
                 |type_, status, reason, message: &str| conditions.set(type_, status, reason, message, generation, now);
             match outcome {
@@ -200,7 +217,7 @@ impl Drive {
                     set(condition_type::READY, ConditionStatus::Unknown, why, message);
                     set(condition_type::RECONCILING, ConditionStatus::True, why, message);
                 }
-                Outcome::Superseded => {}
+                Outcome::Superseded | Outcome::Withheld => {}
             }
             if !waits {
                 conditions.remove(condition_type::HEALTHY);
@@ -218,11 +235,19 @@ impl Drive {
     pub(super) fn why(&self, state: &KustomizationState, outcome: Outcome) -> String {
         match (outcome, &state.report) {
             (Outcome::Unhealthy, _) => {
+                let line = |(id, verdict): &(ObjectId, wickie_model::Verdict)| {
+                    format!("{id} ({:?}: {})", verdict.health, verdict.message)
+                };
+                let at = state.elsewhere();
+                let failed = state.failed_early();
+                if !failed.is_empty() {
+                    // How long it took is left out: a try that ends the same way shall not be news.
+                    let lines = failed.iter().map(line).collect();
+                    return format!("health check failed{at}: failed early due to stalled resources: {}", list(lines));
+                }
                 let waited = state.spec.as_ref().map_or(Duration::ZERO, |spec| spec.timeout);
-                let unhealthy = self.unhealthy(state);
-                let lines =
-                    unhealthy.iter().map(|(id, verdict)| format!("{id} ({:?}: {})", verdict.health, verdict.message));
-                format!("health check failed after {}s: {}", waited.as_secs(), list(lines.collect()))
+                let lines = self.unhealthy(state).iter().map(line).collect();
+                format!("health check failed after {}s{at}: {}", waited.as_secs(), list(lines))
             }
             (Outcome::Failed, Some(report)) => failure(state, report).message,
             _ => String::new(),
@@ -251,7 +276,7 @@ impl Drive {
                     list(report.deferred.clone())
                 ),
             },
-            (Outcome::Superseded, _) => Verdict {
+            (Outcome::Superseded | Outcome::Withheld, _) => Verdict {
                 reason: reason::PROGRESSING,
                 message: format!("revision {revision} was applied; something newer is wanted before it was healthy"),
             },
@@ -274,13 +299,15 @@ fn applied(revision: &Revision) -> Verdict {
     Verdict { reason: reason::RECONCILIATION_SUCCEEDED, message: format!("Applied revision: {revision}") }
 }
 
-fn failure(state: &KustomizationState, report: &Report) -> Verdict {
+pub(super) fn failure(state: &KustomizationState, report: &Report) -> Verdict {
     if let Some(error) = &report.error {
         let reason = match error {
             RunError::Source(_) | RunError::NoSnapshot(..) | RunError::NotFetched { .. } => reason::ARTIFACT_FAILED,
             RunError::Render(_) | RunError::Values(_) | RunError::Endless { .. } => reason::BUILD_FAILED,
             RunError::Refused(_) => reason::PRUNE_FAILED,
-            RunError::Look(_) | RunError::Store(_) => reason::RECONCILIATION_FAILED,
+            RunError::Look { .. } | RunError::Target(_) | RunError::Store(_) | RunError::Packed(_) => {
+                reason::RECONCILIATION_FAILED
+            }
         };
         return Verdict { reason, message: chain(error) };
     }
@@ -290,11 +317,15 @@ fn failure(state: &KustomizationState, report: &Report) -> Verdict {
     lines.extend(report.failures.iter().map(|(_, failure)| failure.message.clone()));
     let others = report.changes.unchanged + report.changes.created + report.changes.changed + report.changes.repaired;
     let rest = if others > 0 { format!(" ({others} other objects are in place)") } else { String::new() };
-    Verdict { reason, message: format!("{}{rest}", list(lines)) }
+    let at = match state.elsewhere() {
+        at if at.is_empty() => at,
+        at => format!("{}: ", at.trim_start()),
+    };
+    Verdict { reason, message: format!("{at}{}{rest}", list(lines)) }
 }
 
 /// The first few, and how many more.
-fn list(lines: Vec<String>) -> String {
+pub(super) fn list(lines: Vec<String>) -> String {
     let more = lines.len().saturating_sub(NAMED);
     let mut text = lines.into_iter().take(NAMED).collect::<Vec<_>>().join("; ");
     if more > 0 {

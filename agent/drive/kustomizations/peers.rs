@@ -66,11 +66,13 @@ impl Drive {
         let source = state.source();
         let peers = self.kustomizations.iter().filter(|(other, peer)| {
             let held = matches!(&peer.cycle, State::Held(hold) if !matches!(hold, Hold::Dependency(_)));
-            *other != name && peer.source() == source && !peer.suspended && !peer.deleted && !held
+            let apart = peer.aim.serial() != state.aim.serial();
+            *other != name && !apart && peer.source() == source && !peer.suspended && !peer.deleted && !held
         });
         let unbuilt = peers.filter(|(other, peer)| {
             let built = peer.wanted.as_ref().map(|wanted| &wanted.key);
-            self.build_key(other).is_some_and(|key| built != Some(&key))
+            let waiting = peer.waiting.as_ref().map(|waiting| &waiting.key);
+            self.build_key(other).is_some_and(|key| ![built, waiting].contains(&Some(&key)))
         });
         unbuilt.map(|(other, _)| other.to_string()).collect()
     }
@@ -104,7 +106,7 @@ impl Drive {
         let (shared, owner) = (self.shared.clone(), name.clone());
         self.answer(async move {
             let built = run::build(&shared, &spec, &inputs, &source, &key).await;
-            Event::Built(owner, key, built.map(|(wanted, _)| (wanted, None)))
+            Event::Built(owner, key, built.map(|wanted| (wanted, false)))
         });
     }
 

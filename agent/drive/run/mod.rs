@@ -9,56 +9,62 @@
 //! starts again, every object it may have made.
 
 mod gather;
+mod lost;
 mod observe;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use tokio::sync::Notify;
+use tokio::sync::Semaphore;
 use wickie_model::{
     Digest, Entry, EntryState, Inventory, Manifest, ObjectId, Resource, ResourceKind, ResourceName, Revision, Severity,
     reason,
 };
-use wickie_plan::{Action, Checked, Desired, Observed, Plan, Policy, Refusal, Request, Ssa, Wave, plan};
+use wickie_plan::{
+    Action, Checked, Desired, Observed, Plan, Policy, Refusal, Request, Ssa, Wave, Withheld, ignore, plan,
+};
 
 use super::announce::{Announcer, Said};
 use super::claims::Claims;
-use super::live::Live;
+use super::targets::{NoTarget, Target};
 use super::values::Trouble;
-use crate::apply::{Done, Executor, Failure, Outcome};
+use crate::apply::{Done, Failure, Outcome};
 use crate::cluster::{ApiError, Class, Cluster, FieldConflict};
-use crate::config::Kustomization;
 use crate::config::git::GitSource;
-use crate::render::{self, Built, Inputs, RenderError, Seal};
+use crate::config::{Ignoring, Kustomization};
+use crate::render::{self, Built, Inputs, Packed, RenderError, Seal};
 use crate::source::{Git, SourceError, SourceErrorClass, Traffic};
 use crate::store::{Batch, Changes, InventoryChange, Store, StoreError};
 use gather::{Gathered, Trace};
 
 pub(super) use gather::reach;
+pub(super) use lost::Lost;
 
 /// What every run shares.
 #[derive(Clone)]
 pub(super) struct Shared {
     pub(super) store: Store,
     pub(super) git: Rc<Git>,
+    /// The agent's own cluster: what it is told by.
     pub(super) cluster: Cluster,
-    pub(super) executor: Executor,
-    pub(super) live: Rc<RefCell<Live>>,
-    /// Rings when a watch has seen something.
-    pub(super) seen: Rc<Notify>,
     pub(super) claims: Rc<RefCell<Claims>>,
     pub(super) announcer: Rc<RefCell<Announcer>>,
     /// What builds have cost on the network, until it is counted.
     pub(super) spent: Rc<RefCell<Vec<(ResourceName, Traffic)>>>,
+    /// Leave to build: each build holds its files and objects in memory.
+    pub(super) building: Rc<Semaphore>,
+    /// The namespace that the agent lives in.
+    pub(super) namespace: String,
 }
 
-/// What Git wants, as far as plans need to know; the manifests themselves are built again when they are to be sent.
+/// What Git wants: what plans need to know of it, and the manifests themselves, packed.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     /// What it was built from.
     pub(super) key: BuildKey,
     pub(super) desired: BTreeMap<ObjectId, Desired>,
+    pub(super) manifests: Rc<Packed>,
     /// Files that could not be read.
     pub(super) broken: Vec<render::Broken>,
     pub(super) held_back: Vec<ObjectId>,
@@ -75,6 +81,7 @@ impl Wanted {
         Self {
             key,
             desired: BTreeMap::new(),
+            manifests: Rc::default(),
             broken: Vec::new(),
             held_back: Vec::new(),
             secret: BTreeSet::new(),
@@ -114,19 +121,28 @@ pub(super) enum RunError {
     Values(#[from] Trouble),
     #[error("{0}")]
     Render(#[from] RenderError),
-    #[error("the cluster cannot be looked at")]
-    Look(#[source] ApiError),
+    #[error("{0}")]
+    Target(#[from] NoTarget),
+    #[error("{at} cannot be looked at")]
+    Look {
+        at: String,
+        #[source]
+        error: ApiError,
+    },
     #[error("{0}")]
     Refused(#[from] Refusal),
     #[error("what is to be done cannot be written down, so nothing was done")]
     Store(#[from] StoreError),
+    #[error("the manifests that were built cannot be kept in memory, or not be read from there")]
+    Packed(#[from] std::io::Error),
 }
 
 impl RunError {
     /// Whether it may well work in a moment.
     pub(super) fn is_transient(&self) -> bool {
         match self {
-            Self::Look(error) => error.class.is_transient(),
+            Self::Look { error, .. } => error.class.is_transient(),
+            Self::Target(why) => why.is_transient(),
             Self::Store(_) => true,
             Self::Values(trouble) => trouble.is_transient(),
             Self::NotFetched { source, .. } => source.class() == SourceErrorClass::Transient,
@@ -134,6 +150,9 @@ impl RunError {
         }
     }
 }
+
+/// Builds at a time, of all Kustomizations.
+pub(super) const BUILDS: usize = 2;
 
 /// How often more is fetched for one build.
 const WIDENINGS: usize = 16;
@@ -148,17 +167,21 @@ pub(super) async fn build(
     inputs: &Inputs,
     source: &GitSource,
     expected: &BuildKey,
-) -> Result<(Rc<Wanted>, Rc<BTreeMap<ObjectId, Manifest>>), RunError> {
+) -> Result<Rc<Wanted>, RunError> {
+    // It is never closed.
+    let _leave = shared.building.acquire().await;
     for _ in 0..WIDENINGS {
         let snapshot = shared.git.load_at(source, &expected.revision).await?;
         let snapshot = snapshot.ok_or_else(|| RunError::NoSnapshot(source.name.clone(), expected.revision.clone()))?;
         let lacks = match gather::build(&snapshot, kustomization, inputs).await? {
             Gathered::Built(Built { manifests, broken, held_back, secret }, trace) => {
                 tracing::debug!(kustomization = %kustomization.name, revision = %snapshot.revision(), objects = manifests.len(), "built");
-                let desired = manifests.iter().map(|(id, manifest)| (id.clone(), desired(manifest))).collect();
-                let seal = inputs.seal().cloned();
-                let wanted = Wanted { key: expected.clone(), desired, broken, held_back, secret, seal, trace };
-                return Ok((Rc::new(wanted), Rc::new(manifests)));
+                let ignoring = kustomization.ignoring();
+                let desired =
+                    manifests.iter().map(|(id, manifest)| (id.clone(), desired(manifest, &ignoring))).collect();
+                let (manifests, seal) = (Rc::new(Packed::new(&manifests)?), inputs.seal().cloned());
+                let key = expected.clone();
+                return Ok(Rc::new(Wanted { key, desired, manifests, broken, held_back, secret, seal, trace }));
             }
             Gathered::Lacks(paths) => paths.into_iter().collect::<Vec<_>>(),
         };
@@ -194,7 +217,7 @@ pub(super) async fn unchanged(
 }
 
 /// What a plan needs to know of a manifest. Source of the marks: Flux, "Controlling the apply behavior of resources".
-fn desired(manifest: &Manifest) -> Desired {
+fn desired(manifest: &Manifest, ignoring: &Ignoring) -> Desired {
     let mark = |name: &str| manifest.mark(&format!("kustomize.toolkit.fluxcd.io/{name}"));
     let ssa = match mark("ssa").map(str::to_ascii_lowercase).as_deref() {
         Some("merge") => Ssa::Merge,
@@ -202,26 +225,28 @@ fn desired(manifest: &Manifest) -> Desired {
         Some("ignore") => Ssa::Ignore,
         _ => Ssa::Override,
     };
+    let ignored = ignoring.of(manifest.body());
     Desired {
         version: manifest.gvk().version.clone(),
-        digest: manifest.digest(),
+        digest: ignore::digest(manifest.digest(), &ignored),
         ssa,
         force: mark("force").is_some_and(|value| value.eq_ignore_ascii_case("enabled")),
         paused: mark("reconcile").is_some_and(|value| value.eq_ignore_ascii_case("disabled")),
+        ignored,
     }
 }
 
 /// All that one run works on.
 pub(super) struct Job {
     pub(super) shared: Shared,
+    /// The cluster that it works in.
+    pub(super) target: Target,
     pub(super) kustomization: Rc<Kustomization>,
-    pub(super) inputs: Rc<Inputs>,
-    pub(super) source: Option<GitSource>,
     pub(super) wanted: Rc<Wanted>,
-    /// The manifests, where they were just built.
-    pub(super) manifests: Option<Rc<BTreeMap<ObjectId, Manifest>>>,
     pub(super) policy: Policy,
-    pub(super) inventory: Inventory,
+    pub(super) inventory: Rc<Inventory>,
+    /// Whether the inventory may lack something: see [`Lost`].
+    pub(super) search: bool,
     /// The versions that our own writes led to: what was seen before them is old.
     pub(super) versions: HashMap<ObjectId, u64>,
 }
@@ -229,15 +254,23 @@ pub(super) struct Job {
 /// What a run did.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    pub(super) inventory: Inventory,
+    pub(super) inventory: Rc<Inventory>,
+    /// Whether the inventory was completed by what the cluster has.
+    pub(super) searched: bool,
+    /// The connection over which it was done: versions are those of its cluster.
+    pub(super) target: u64,
     pub(super) versions: HashMap<ObjectId, u64>,
     pub(super) changes: Changes,
     /// What was done, an object a line: for the event.
     pub(super) done: Vec<String>,
+    /// The objects that were written.
+    pub(super) written: Vec<ObjectId>,
     /// Fields that were taken from other managers.
     pub(super) taken: Vec<(ObjectId, FieldConflict)>,
     /// What is to be deleted and waits, an object a line.
     pub(super) deferred: Vec<String>,
+    /// What waits for the window, by object.
+    pub(super) withheld: BTreeMap<ObjectId, Withheld>,
     /// What failed or is held, by object.
     pub(super) failures: Vec<(ObjectId, Failure)>,
     /// Why it ended early.
@@ -245,6 +278,11 @@ pub(super) struct Report {
 }
 
 impl Report {
+    /// The objects that there was something to put right in, whether that could be done or not.
+    pub(super) fn touched(&self) -> impl Iterator<Item = &ObjectId> {
+        self.written.iter().chain(self.failures.iter().map(|(id, _)| id))
+    }
+
     /// Whether trying again soon, with the same manifests, may well do better.
     pub(super) fn is_transient(&self) -> bool {
         self.error.as_ref().is_some_and(RunError::is_transient)
@@ -255,7 +293,7 @@ impl Report {
     pub(super) fn is_away(&self) -> bool {
         let unreachable = |class: &Class| *class == Class::Unreachable;
         match &self.error {
-            Some(RunError::Look(error)) => unreachable(&error.class),
+            Some(RunError::Look { error, .. }) => unreachable(&error.class),
             Some(_) => false,
             None => !self.failures.is_empty() && self.failures.iter().all(|(_, failure)| unreachable(&failure.class)),
         }
@@ -265,7 +303,7 @@ impl Report {
 impl Job {
     /// Carries the run out.
     pub(super) async fn run(mut self) -> Report {
-        let mut report = Report::default();
+        let mut report = Report { target: self.target.serial, ..Report::default() };
         if let Err(error) = self.try_run(&mut report).await {
             report.error = Some(error);
         }
@@ -275,20 +313,19 @@ impl Job {
     }
 
     async fn try_run(&mut self, report: &mut Report) -> Result<(), RunError> {
+        report.searched = self.search().await?;
         let observed = self.observe().await?;
         let plan = self.plan(&observed)?;
         report.changes.unchanged = count(plan.unchanged);
+        report.withheld.clone_from(&plan.withheld);
         if plan.is_empty() {
             return Ok(());
         }
-        let manifests = self.manifests(&plan).await?;
         self.write_intent(&plan).await?;
-        let executor = match &self.kustomization.service_account {
-            Some(account) => self.shared.executor.acting_for(&self.kustomization.name.namespace, account),
-            None => self.shared.executor.clone(),
-        };
+        let executor = self.target.executor(&self.kustomization);
         for wave in &plan.waves {
-            let outcomes = executor.wave(wave, &manifests).await;
+            let sent = wave.steps.iter().filter(|step| step.action.applies()).map(|step| &step.id);
+            let outcomes = executor.wave(wave, &self.wanted.manifests.get(sent)?).await;
             let lost = outcomes.iter().any(|outcome| matches!(outcome.done, Done::NotTried));
             self.record(wave, outcomes, report).await?;
             if lost {
@@ -296,6 +333,34 @@ impl Job {
             }
         }
         Ok(())
+    }
+
+    fn unseen(&self, error: ApiError) -> RunError {
+        RunError::Look { at: self.target.words(), error }
+    }
+
+    /// Completes an inventory that may lack something by what the cluster has; whether it did.
+    async fn search(&mut self) -> Result<bool, RunError> {
+        if !self.search {
+            return Ok(false);
+        }
+        let owner = self.kustomization.name.clone();
+        let found = self.target.lost.of(&self.target.cluster, &owner, &self.wanted.desired).await;
+        let found = found.map_err(|error| self.unseen(error))?;
+        let (wanted, unwanted): (Inventory, Inventory) =
+            found.into_iter().partition(|(id, _)| self.wanted.desired.contains_key(id));
+        if !unwanted.is_empty() {
+            let (objects, left) = (wanted.len() + unwanted.len(), unwanted.len());
+            // Where nothing of it is Git's, another agent's Kustomization of the same name has put it there.
+            if wanted.is_empty() {
+                tracing::warn!(kustomization = %owner, objects, "objects carry its labels, none of which Git has: they are left alone");
+                return Ok(true);
+            }
+            tracing::warn!(kustomization = %owner, objects, left, "the store knows nothing of what it has put into the cluster: its inventory is taken from the objects' labels");
+        }
+        let new = wanted.into_iter().chain(unwanted).filter(|(id, _)| !self.inventory.contains_key(id)).collect();
+        self.commit(new, Vec::new(), None).await?;
+        Ok(true)
     }
 
     fn plan(&self, observed: &BTreeMap<ObjectId, Observed>) -> Result<Checked<Plan>, Refusal> {
@@ -317,22 +382,6 @@ impl Job {
             claimed: &claimed,
             policy: &self.policy,
         })
-    }
-
-    /// The manifests that the plan sends; built again where this run has not just built them.
-    async fn manifests(&mut self, plan: &Plan) -> Result<Rc<BTreeMap<ObjectId, Manifest>>, RunError> {
-        if let Some(manifests) = self.manifests.take() {
-            return Ok(manifests);
-        }
-        match &self.source {
-            Some(source) if plan.steps().any(|step| step.action.applies()) => {
-                let (wanted, manifests) =
-                    build(&self.shared, &self.kustomization, &self.inputs, source, &self.wanted.key).await?;
-                self.wanted = wanted;
-                Ok(manifests)
-            }
-            _ => Ok(Rc::default()),
-        }
     }
 
     /// Writes down what is about to happen: the inventory becomes what was there and what is planned.
@@ -370,6 +419,7 @@ impl Job {
                         _ => count_up(&mut report.changes.changed, "configured"),
                     };
                     report.done.push(format!("{id} {verb}"));
+                    report.written.push(id.clone());
                     report.taken.extend(taken.into_iter().map(|conflict| (id.clone(), conflict)));
                     self.versions.insert(id.clone(), resource_version);
                     let state = EntryState::Applied;
@@ -387,7 +437,11 @@ impl Job {
                     // Told again when it is confirmed, and counted then.
                     report.done.push(format!("{id} is being deleted"));
                 }
-                Done::Forgotten(_) | Done::Left => struck.push(id),
+                Done::Forgotten(why) => {
+                    report.done.push(format!("{id} is no longer looked after: {why}"));
+                    struck.push(id);
+                }
+                Done::Left => struck.push(id),
                 Done::Waiting(why) => report.deferred.push(format!("{id}: {why}")),
                 Done::Held(why) => {
                     let failure = Failure { message: format!("{id}: {why}"), class: Class::Other };
@@ -420,9 +474,10 @@ impl Job {
         if put.is_empty() && struck.is_empty() {
             return Ok(());
         }
-        self.inventory.extend(put.iter().cloned());
+        let inventory = Rc::make_mut(&mut self.inventory);
+        inventory.extend(put.iter().cloned());
         for id in &struck {
-            self.inventory.remove(id);
+            inventory.remove(id);
             self.versions.remove(id);
         }
         let change = InventoryChange { owner: self.kustomization.name.clone(), put, struck };

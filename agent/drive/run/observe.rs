@@ -3,18 +3,19 @@
 //! The watches tell of most objects that they are as they were left. Only those that differ are read in full.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use serde_json::Value;
-use wickie_model::{Entry, EntryState, Fingerprint, Gvk, ObjectId};
-use wickie_plan::Observed;
+use wickie_model::{Entry, EntryState, Fingerprint, Gvk, ObjectId, ResourceKind, ResourceName};
 use wickie_plan::drift::{self, Manager};
+use wickie_plan::{Keep, Observed};
 
 use super::{Job, RunError};
 use crate::cluster::{ApiError, Class, MANAGER};
 use crate::drive::live::Look;
-use crate::render::{OWNER_NAME, OWNER_NAMESPACE};
+use crate::render::{self, OWNER_NAME, OWNER_NAMESPACE};
 
 /// How long a watch may take to show its first list.
 const FIRST_LIST: Duration = Duration::from_secs(30);
@@ -36,9 +37,13 @@ impl Job {
         let deadline = tokio::time::Instant::now() + FIRST_LIST;
         let mut observed = BTreeMap::new();
         let mut suspects = Vec::new();
-        for (id, entry) in &self.inventory {
+        for (id, entry) in &*self.inventory {
             // What was never confirmed is sent, whatever is there: after a crash nothing is read only to be sent.
-            if entry.state == EntryState::Planned && self.wanted.desired.contains_key(id) {
+            if entry.state == EntryState::Planned {
+                // What Git has no more is read before it is deleted.
+                if !self.wanted.desired.contains_key(id) {
+                    suspects.push((id.clone(), entry.clone()));
+                }
                 continue;
             }
             match self.glance_when_seen(id, entry, deadline).await? {
@@ -62,10 +67,10 @@ impl Job {
                     observed.insert(id.clone(), known);
                     if let Some(fingerprint) = fresh {
                         // Kept in memory alone: it only spares a read after the next event, and is no news worth a write.
-                        self.inventory.insert(id, Entry { fingerprint: Some(fingerprint), ..entry });
+                        Rc::make_mut(&mut self.inventory).insert(id, Entry { fingerprint: Some(fingerprint), ..entry });
                     }
                 }
-                Err(error) if error.class.is_transient() => return Err(RunError::Look(error)),
+                Err(error) if error.class.is_transient() => return Err(self.unseen(error)),
                 // It may be there or not: it is sent again, and the answer will tell.
                 Err(error) => tracing::debug!(object = %id, %error, "not seen"),
             }
@@ -81,11 +86,11 @@ impl Job {
         deadline: tokio::time::Instant,
     ) -> Result<Option<Observed>, RunError> {
         loop {
-            let seen = self.shared.seen.notified();
+            let seen = self.target.seen.notified();
             match self.glance(id, entry) {
                 Glance::Known(observed) => return Ok(Some(observed)),
                 Glance::Suspect => return Ok(None),
-                Glance::Away(error) => return Err(RunError::Look(error)),
+                Glance::Away(error) => return Err(self.unseen(error)),
                 Glance::Wait => {
                     if tokio::time::timeout_at(deadline, seen).await.is_err() {
                         return Ok(None);
@@ -96,7 +101,7 @@ impl Job {
     }
 
     fn glance(&self, id: &ObjectId, entry: &Entry) -> Glance {
-        let live = self.shared.live.borrow();
+        let live = self.target.live.borrow();
         match live.look(id) {
             // What left Git is read in full before it is deleted.
             Look::Seen(_) if !self.wanted.desired.contains_key(id) => Glance::Suspect,
@@ -123,7 +128,7 @@ impl Job {
 
     /// Reads an object in full; gives its new fingerprint where only what is not ours has changed.
     async fn read(&self, id: &ObjectId, entry: &Entry) -> Result<(Observed, Option<Fingerprint>), ApiError> {
-        let cluster = &self.shared.cluster;
+        let cluster = &self.target.cluster;
         let gvk = Gvk { group: id.group.clone(), version: entry.version.clone(), kind: id.kind.clone() };
         let kind = match cluster.kind(&gvk).await {
             Ok(kind) => kind,
@@ -131,11 +136,10 @@ impl Job {
             Err(error) => return Err(error),
         };
         let Some(object) = cluster.get(&kind, id).await? else { return Ok((Observed::Absent, None)) };
-        if !self.wanted.desired.contains_key(id) {
-            let kept = self.is_kept(&object);
-            return Ok((if kept { Observed::Kept } else { Observed::Same }, None));
-        }
-        let now = drift::fingerprint(&object, Manager(MANAGER));
+        let Some(desired) = self.wanted.desired.get(id) else {
+            return Ok((self.keep(id, &object).map_or(Observed::Same, Observed::Kept), None));
+        };
+        let now = drift::fingerprint(&object, Manager(MANAGER), &desired.ignored);
         let now = match self.wanted.seal(id) {
             Some(seal) => now.map(|plain| seal.fingerprint(plain)),
             None => now,
@@ -148,7 +152,34 @@ impl Job {
         })
     }
 
-    /// Whether an object that left Git must be left in the cluster: it says so itself, or is somebody else's now.
+    /// Why an object that left Git must be left in the cluster, if it must.
+    fn keep(&self, id: &ObjectId, object: &Value) -> Option<Keep> {
+        if self.is_kept(object) {
+            return Some(Keep::Marked);
+        }
+        // The agent does not run by what is in another cluster.
+        let own = self.target.is_own() && (is_own(id, object, &self.shared.namespace) || self.is_itself(id));
+        if own {
+            return Some(Keep::Own);
+        }
+        let labels = object.pointer("/metadata/labels");
+        let label = |key: &str| labels.and_then(|labels| labels.get(key)).and_then(Value::as_str);
+        (self.wanted.held_back.contains(id) || render::is_flux_component(label)).then_some(Keep::Flux)
+    }
+
+    /// Whether it is the Kustomization that this run is for, or its source: whoever drops the file that declares them has
+    /// not ordered everything to be deleted. That takes the Kustomization's own deletion.
+    fn is_itself(&self, id: &ObjectId) -> bool {
+        let is = |kind: ResourceKind, name: &ResourceName| {
+            id.group == kind.group()
+                && id.kind == kind.as_str()
+                && (&id.namespace, &id.name) == (&name.namespace, &name.name)
+        };
+        is(ResourceKind::Kustomization, &self.kustomization.name)
+            || is(ResourceKind::GitRepository, &self.kustomization.source)
+    }
+
+    /// Whether it says so itself, or is somebody else's now.
     fn is_kept(&self, object: &Value) -> bool {
         let text = |kind: &str, key: &str| {
             object.pointer(&format!("/metadata/{kind}/{}", key.replace('/', "~1"))).and_then(Value::as_str)
@@ -159,5 +190,44 @@ impl Job {
         let ours = text("labels", OWNER_NAME) == Some(&owner.name)
             && text("labels", OWNER_NAMESPACE) == Some(&owner.namespace);
         !ours || marked.into_iter().any(|value| value.eq_ignore_ascii_case("disabled"))
+    }
+}
+
+/// Whether an object is what the agent itself runs by: the definition of one of its kinds, the namespace that it lives in, or
+/// a part of its own manifests. A commit that drops these by accident would end the agent, and with a definition every object
+/// of its kind.
+fn is_own(id: &ObjectId, object: &Value, namespace: &str) -> bool {
+    let part = object.pointer("/metadata/labels/app.kubernetes.io~1part-of").and_then(Value::as_str);
+    let definition = || ResourceKind::ALL.iter().any(|kind| id.name == format!("{}.{}", kind.plural(), kind.group()));
+    match id.kind.as_str() {
+        "Namespace" if id.group.is_empty() && id.name == namespace => true,
+        "CustomResourceDefinition" if definition() => true,
+        _ => part == Some(crate::install::OWN_PART),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_the_agent_runs_by_is_its_own() {
+        let id = |group: &str, kind: &str, name: &str| ObjectId {
+            group: group.to_owned(),
+            kind: kind.to_owned(),
+            namespace: String::new(),
+            name: name.to_owned(),
+        };
+        let own = |id: ObjectId, object: Value| is_own(&id, &object, "flux-system");
+        assert!(own(id("", "Namespace", "flux-system"), json!({})));
+        assert!(!own(id("", "Namespace", "shop"), json!({})));
+        let definition = |name: &str| id("apiextensions.k8s.io", "CustomResourceDefinition", name);
+        assert!(own(definition("kustomizations.kustomize.toolkit.fluxcd.io"), json!({})));
+        assert!(!own(definition("helmreleases.helm.toolkit.fluxcd.io"), json!({})));
+        let labelled = json!({"metadata": {"labels": {"app.kubernetes.io/part-of": "wickie"}}});
+        assert!(own(id("apps", "DaemonSet", "wickie"), labelled));
+        assert!(!own(id("apps", "DaemonSet", "till"), json!({"metadata": {"labels": {}}})));
     }
 }

@@ -7,8 +7,10 @@
 mod reach;
 mod scan;
 mod sources;
+mod target;
 
 pub use sources::{SecretSource, SourceUse, secret_sources};
+pub use target::FluxTarget;
 
 pub use reach::{Ahead, reach_flux};
 

@@ -51,9 +51,13 @@ impl LabelSelector {
 
     /// Whether the labels (or annotations) meet every requirement.
     pub(crate) fn matches(&self, labels: Option<&Map>) -> bool {
+        self.fits(|key| labels.and_then(|labels| labels.get(key)).map(|value| value.as_text().unwrap_or("")))
+    }
+
+    /// The same, where `of` gives the value of a label.
+    pub(crate) fn fits<'l>(&self, of: impl Fn(&str) -> Option<&'l str>) -> bool {
         self.0.iter().all(|requirement| {
-            let value =
-                labels.and_then(|labels| labels.get(&requirement.key)).map(|value| value.as_text().unwrap_or(""));
+            let value = of(&requirement.key);
             let number = || value.and_then(|value| value.parse::<i64>().ok());
             match &requirement.condition {
                 Condition::Exists => value.is_some(),

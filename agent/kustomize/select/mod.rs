@@ -72,6 +72,18 @@ impl Matcher {
         self.labels.matches(of("labels")) && self.annotations.matches(of("annotations"))
     }
 
+    /// The same for an object that is no document.
+    pub(crate) fn fits_texts(
+        &self,
+        labels: &serde_json::Map<String, serde_json::Value>,
+        annotations: &serde_json::Map<String, serde_json::Value>,
+    ) -> bool {
+        let of = |texts: &serde_json::Map<String, serde_json::Value>, selector: &LabelSelector| {
+            selector.fits(|key| texts.get(key).map(|value| value.as_str().unwrap_or_default()))
+        };
+        of(labels, &self.labels) && of(annotations, &self.annotations)
+    }
+
     fn fits_gvk(&self, gvk: &Gvk) -> bool {
         fits(&self.group, &gvk.group) && fits(&self.version, &gvk.version) && fits(&self.kind, &gvk.kind)
     }

@@ -26,9 +26,7 @@ pub fn to_yaml(value: &Value) -> String {
 
 /// Members one below the other; `started` when the cursor already stands where the first key goes.
 fn mapping(out: &mut String, members: &Map<String, Value>, indent: usize, started: bool) {
-    let mut keys: Vec<&String> = members.keys().collect();
-    keys.sort_by(|a, b| natural(a, b));
-    for (position, key) in keys.into_iter().enumerate() {
+    for (position, key) in in_natural_order(members.keys().collect()).into_iter().enumerate() {
         if position > 0 || !started {
             pad(out, indent);
         }
@@ -415,6 +413,32 @@ pub(crate) fn natural(a: &str, b: &str) -> Ordering {
     natural_order(&a, &b, char::is_alphabetic, |letter| letter.to_digit(10).map(i64::from))
 }
 
+/// Sorts keys by [`natural`], which is no order where numbers stand beside signs: `a` may come before `b`, `b` before `c`,
+/// and `c` before `a`. The standard library's sort may panic then. Up to twelve keys are sorted by insertion, as Go does,
+/// so that even these come out as there; more by merging.
+fn in_natural_order(mut keys: Vec<&String>) -> Vec<&String> {
+    const INSERTED: usize = 12;
+    if keys.len() <= INSERTED {
+        for sorted in 1..keys.len() {
+            let mut at = sorted;
+            while at > 0 && natural(keys[at], keys[at - 1]) == Ordering::Less {
+                keys.swap(at, at - 1);
+                at -= 1;
+            }
+        }
+        return keys;
+    }
+    let second = in_natural_order(keys.split_off(keys.len() / 2));
+    let (mut first, mut second) = (in_natural_order(keys).into_iter().peekable(), second.into_iter().peekable());
+    let mut merged = Vec::with_capacity(first.len() + second.len());
+    while let (Some(one), Some(other)) = (first.peek(), second.peek()) {
+        let next = if natural(other, one) == Ordering::Less { second.next() } else { first.next() };
+        merged.extend(next);
+    }
+    merged.extend(first.chain(second));
+    merged
+}
+
 fn natural_order<T: Copy + Ord>(
     a: &[T],
     b: &[T],
@@ -449,4 +473,42 @@ fn natural_order<T: Copy + Ord>(
     };
     let (x_end, y_end) = (read(a, &mut x_number), read(b, &mut y_number));
     x_number.cmp(&y_number).then(x_end.cmp(&y_end)).then(x.cmp(&y))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Found by fuzzing: the standard library's sort noticed that this is no order, and panicked.
+    #[test]
+    fn keys_without_an_order_are_printed_each_once() {
+        let mut random = fastrand::Rng::with_seed(3);
+        let mut circles = 0;
+        for _ in 0..300 {
+            let letters: Vec<char> = "0019.:=_ a\u{fb43}".chars().collect();
+            let mut key = || (0..random.usize(1..9)).map(|_| letters[random.usize(..letters.len())]).collect();
+            let keys: BTreeSet<String> = (0..60).map(|_| key()).collect();
+            let sorted = in_natural_order(keys.iter().collect());
+            assert_eq!(sorted.iter().map(|key| (*key).clone()).collect::<BTreeSet<_>>(), keys);
+            assert_eq!(sorted.len(), keys.len());
+            let before = |a: usize, b: usize| natural(sorted[a], sorted[b]) == Ordering::Less;
+            circles += (2..sorted.len())
+                .filter(|at| before(at - 2, at - 1) && before(at - 1, *at) && before(*at, at - 2))
+                .count();
+        }
+        assert!(circles > 0, "these keys have an order: the case shows nothing");
+    }
+
+    #[test]
+    fn keys_with_an_order_are_sorted_however_many_there_are() {
+        for count in [2, 12, 13, 100] {
+            let keys: Vec<String> = (0..count).map(|number| format!("key{}", (number * 7919) % count)).collect();
+            let unique: BTreeSet<&String> = keys.iter().collect();
+            let sorted = in_natural_order(unique.iter().copied().collect());
+            assert_eq!(sorted.first().map(|key| key.as_str()), Some("key0"));
+            assert!(sorted.windows(2).all(|pair| natural(pair[0], pair[1]) == Ordering::Less), "{sorted:?}");
+        }
+    }
 }

@@ -53,7 +53,14 @@ impl Case {
                 manifest: Some(applied),
                 fingerprint: None,
             };
-            let wanted = Desired { version: "v1".to_owned(), digest, ssa: Ssa::Override, force: false, paused: false };
+            let wanted = Desired {
+                version: "v1".to_owned(),
+                digest,
+                ssa: Ssa::Override,
+                force: false,
+                paused: false,
+                ignored: Default::default(),
+            };
             desired.insert(id.clone(), wanted);
             inventory.insert(id.clone(), entry);
             observed.insert(id, Observed::Same);
@@ -71,6 +78,7 @@ impl Case {
             complete: true,
             force: false,
             mode: Mode::Enforce,
+            extent: wickie_plan::Extent::All,
         };
         let request = Request {
             desired: &self.desired,

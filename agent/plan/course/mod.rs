@@ -60,6 +60,18 @@ impl Course {
         self.against(source, newest).and_then(|trial| trial.instead.as_ref()).unwrap_or(newest)
     }
 
+    /// The revision of `source` that the cluster was last driven to; one that was refused changed nothing in it.
+    pub fn last(&self, source: &ResourceName) -> Option<&Revision> {
+        let begun = |trial: &&Trial| trial.source == *source && trial.ending != Ending::Refused;
+        self.trials.iter().rfind(begun).map(|trial| trial.instead.as_ref().unwrap_or(&trial.revision))
+    }
+
+    /// What was put back in the stead of the revision that was condemned last, where none has begun since.
+    pub fn back(&self, source: &ResourceName) -> Option<&Revision> {
+        let condemned = |trial: &&Trial| trial.source == *source && trial.ending == Ending::RolledBack;
+        self.newest().filter(condemned).and_then(|trial| trial.instead.as_ref())
+    }
+
     /// The last revision of `source` that was healthy.
     pub fn healthy(&self, source: &ResourceName) -> Option<&Revision> {
         self.trials

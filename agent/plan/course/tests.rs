@@ -73,6 +73,27 @@ fn a_new_revision_that_is_not_healthy_gives_way_to_the_last_healthy_one_until_a_
 }
 
 #[test]
+fn what_the_cluster_was_driven_to_last_is_told_from_what_was_only_built() {
+    let mut case = Case::new();
+    let source = name("fleet");
+    assert_eq!((case.course.last(&source), case.course.back(&source)), (None, None));
+    case.begin(1);
+    case.end(1, Ending::Healthy);
+    case.begin(2);
+    // It could not be built: the cluster has what it had.
+    case.end(2, Ending::Refused);
+    assert_eq!(case.course.last(&source), Some(&revision(1)));
+    case.begin(3);
+    assert_eq!((case.course.last(&source), case.course.back(&source)), (Some(&revision(3)), None));
+    case.judge(3, Ending::RolledBack, Some(1)).unwrap();
+    assert_eq!((case.course.last(&source), case.course.back(&source)), (Some(&revision(1)), Some(&revision(1))));
+    assert_eq!(case.course.last(&name("another")), None);
+    // As soon as another has begun, nothing is on its way back.
+    case.begin(4);
+    assert_eq!((case.course.last(&source), case.course.back(&source)), (Some(&revision(4)), None));
+}
+
+#[test]
 fn the_first_revision_ever_has_nothing_to_go_back_to() {
     let mut case = Case::new();
     case.begin(1);

@@ -3,7 +3,7 @@
 //! ```text
 //!            Asked/due            Built             Applied
 //!   Idle ───────────────► Building ────► Applying ──────────► Waiting (health)
-//!    ▲                        │ Failed      │ Failed / done       │ Healthy / deadline
+//!    ▲                        │ Failed      │ Failed / done       │ Healthy / Unhealthy / deadline
 //!    └────────────────────────┴─────────────┴─────────────────────┤
 //!   Building ◄── recorded ── Turning ◄── condemned ───────────────┘
 //!   Held: suspended, no snapshot, a dependency not ready, an invalid spec
@@ -14,12 +14,24 @@
 //! with the event, what is to be done goes out as effects. Stages run elsewhere and answer with events; what is asked
 //! for while one runs is remembered, and done next.
 //!
-//! A new revision that does not become healthy in time may be condemned ([`Remedy`]). That is written down before
+//! Health is waited for until the deadline, and no longer than until something has failed that will not get better by
+//! itself, as in Flux (kustomize-controller, `DisableFailFastBehavior` off).
+//!
+//! A new revision that does not become healthy may be condemned ([`Remedy`]). That is written down before
 //! anything is done about it: from then on every run follows what [`crate::course`] says, also after a crash.
+//!
+//! While the window for changes is shut ([`Gate`]), a run does no more than its [`Extent`] allows: what would change
+//! something is withheld, and comes with the run that begins when the window opens. A run that has begun to apply goes on
+//! to its end, and so does the trial of a revision that could only be applied in part; harm is undone at any time.
+
+mod gate;
 
 use std::time::Duration;
 
+pub use gate::Gate;
 pub use wickie_model::Cause;
+
+use crate::policy::Extent;
 
 /// Time since the agent started, on a clock that never steps.
 pub type Moment = Duration;
@@ -47,6 +59,8 @@ pub struct Pace {
     pub timeout: Duration,
     /// What is done when the revision that runs now is not healthy in time.
     pub remedy: Remedy,
+    /// Whether changes may be made now.
+    pub gate: Gate,
 }
 
 /// What is done when a revision is not healthy in time.
@@ -65,6 +79,8 @@ pub enum Remedy {
 pub enum Hold {
     /// Somebody suspended it.
     Suspended,
+    /// Another agent writes; the text says which.
+    StandsBy(String),
     /// Its source, or an object that it takes values from, is read for the first time: there is nothing to say yet.
     Starting,
     /// Its source has nothing to offer; the text says why.
@@ -88,6 +104,8 @@ pub enum State {
         failures: u32,
         /// Until when a new revision that cannot be applied is tried.
         patience: Option<Moment>,
+        /// Whether something waits for the window.
+        waits: bool,
     },
     /// A run is under way.
     Running(Run),
@@ -115,6 +133,10 @@ pub struct Run {
     patience: Option<Moment>,
     failures: u32,
     next: Next,
+    /// How much it may do.
+    extent: Extent,
+    /// Something waits for the window, as an earlier run has found.
+    waits: bool,
 }
 
 /// Between two revisions.
@@ -165,8 +187,12 @@ pub enum Event {
         /// When they wait no longer.
         until: Moment,
     },
+    /// What the window allows is done; the rest of what is wanted would be a change, and waits.
+    Withheld,
     /// All that was waited for is healthy.
     Healthy,
+    /// Something that is waited for has failed, and will not become healthy by itself.
+    Unhealthy,
     /// The deadline may have passed, but the cluster cannot be seen: nothing is known to be unhealthy.
     Blind,
     /// What condemns the revision is written down.
@@ -211,6 +237,8 @@ pub enum Effect {
     Wake(Moment),
     /// Deal with the objects of a deleted Kustomization.
     Finalize,
+    /// Say that dealing with them waits for the window.
+    Withhold,
     /// Forget it.
     Remove,
 }
@@ -222,18 +250,20 @@ pub enum Outcome {
     Done,
     /// A stage failed; whoever reported it knows the details.
     Failed,
-    /// The deadline passed before all was healthy.
+    /// The deadline passed before all was healthy, or something failed for good.
     Unhealthy,
     /// Something newer was asked for before all was healthy.
     Superseded,
     /// Deletions wait for others; the next run makes them.
     Deferred,
+    /// What is wanted would be a change, which waits for the window.
+    Withheld,
 }
 
 impl State {
     /// A Kustomization that has just been seen.
     pub fn new() -> Self {
-        Self::Idle { due: Moment::MAX, failures: 0, patience: None }
+        Self::Idle { due: Moment::MAX, failures: 0, patience: None, waits: false }
     }
 
     /// The stage of the run that is under way.
@@ -241,6 +271,14 @@ impl State {
         match self {
             Self::Running(run) => Some(run.stage),
             _ => None,
+        }
+    }
+
+    /// How much the run that is under way may do.
+    pub fn extent(&self) -> Extent {
+        match self {
+            Self::Running(run) => run.extent,
+            _ => Extent::All,
         }
     }
 
@@ -261,19 +299,23 @@ pub fn step(state: State, event: Event, pace: &Pace, clock: Clock) -> (State, Ve
     match (state, event) {
         (State::Gone, _) => (State::Gone, vec![]),
 
-        (State::Held(_), Event::Asked(cause)) => begin(cause, 0, Limits::default()),
-        (State::Idle { failures, patience, .. }, Event::Asked(cause)) => {
-            begin(cause, failures, Limits { deadline: None, patience: patience.filter(|_| !is_anew(cause)) })
+        (State::Held(_), Event::Asked(cause)) => begin(cause, Before::default(), pace),
+        (State::Idle { failures, patience, waits, .. }, Event::Asked(cause)) => {
+            let patience = patience.filter(|_| !is_anew(cause));
+            begin(cause, Before { failures, deadline: None, patience, waits }, pace)
         }
-        (State::Idle { due, failures, patience }, Event::Tick) if clock.now >= due => {
+        (State::Idle { failures, waits: true, .. }, Event::Tick) if pace.gate == Gate::Open => {
+            begin(Cause::Window, Before { failures, ..Before::default() }, pace)
+        }
+        (State::Idle { due, failures, patience, waits }, Event::Tick) if clock.now >= due => {
             let cause = if failures == 0 { Cause::Interval } else { Cause::Retry };
-            begin(cause, failures, Limits { deadline: None, patience })
+            begin(cause, Before { failures, deadline: None, patience, waits }, pace)
         }
-        (State::Idle { due, failures, patience }, Event::Tick) => {
-            (State::Idle { due, failures, patience }, vec![Effect::Wake(due)])
+        (State::Idle { due, failures, patience, waits }, Event::Tick) => {
+            idle(due, Before { failures, deadline: None, patience, waits }, pace, clock)
         }
         (State::Held(_) | State::Idle { .. }, Event::Held(hold)) => rest(hold),
-        (State::Held(_) | State::Idle { .. }, Event::Deleted) => finalize(),
+        (State::Held(_) | State::Idle { .. }, Event::Deleted) => finalize(pace, clock),
 
         (State::Running(run), event) => running(run, event, pace, clock),
 
@@ -288,9 +330,11 @@ pub fn step(state: State, event: Event, pace: &Pace, clock: Clock) -> (State, Ve
             let due = clock.now + backoff(failures, pace.retry, clock.chance);
             (State::Finalizing { due: Some(due), failures: failures.saturating_add(1) }, vec![Effect::Wake(due)])
         }
-        (State::Finalizing { due: Some(due), failures }, Event::Tick) if clock.now >= due => {
+        (State::Finalizing { due: Some(due), failures: failures @ 1.. }, Event::Tick) if clock.now >= due => {
             (State::Finalizing { due: None, failures }, vec![Effect::Finalize])
         }
+        // It has not begun, because the window is shut; or was, until somebody opened it.
+        (State::Finalizing { due: Some(_), failures: 0 }, Event::Tick | Event::Deleted) => finalize(pace, clock),
         (state, _) => (state, vec![]),
     }
 }
@@ -299,6 +343,8 @@ fn running(mut run: Run, event: Event, pace: &Pace, clock: Clock) -> (State, Vec
     match (run.stage, event) {
         (Stage::Building, Event::Built) => {
             run.stage = Stage::Applying;
+            // The build may have taken until the window was shut. What was built while it was shut stays what it is.
+            run.extent = run.extent.min(pace.gate.extent(run.cause, run.patience));
             (State::Running(run), vec![Effect::Apply])
         }
         (Stage::Applying, Event::Applied { wait: true }) if run.next == Next::Idle => {
@@ -312,9 +358,10 @@ fn running(mut run: Run, event: Event, pace: &Pace, clock: Clock) -> (State, Vec
             conclude(run, Outcome::Superseded, false, pace, clock)
         }
         (Stage::Applying, Event::Applied { wait: false }) => conclude(run, Outcome::Done, false, pace, clock),
+        (Stage::Building | Stage::Applying, Event::Withheld) => conclude(run, Outcome::Withheld, false, pace, clock),
         (Stage::Applying, Event::Deferred { until }) if run.next == Next::Idle => {
-            let effects = vec![Effect::Conclude(Outcome::Deferred), Effect::Wake(until)];
-            (State::Idle { due: until, failures: 0, patience: None }, effects)
+            let (state, wake) = idle(until, Before { waits: run.waits, ..Before::default() }, pace, clock);
+            (state, [vec![Effect::Conclude(Outcome::Deferred)], wake].concat())
         }
         (Stage::Applying, Event::Deferred { .. }) => conclude(run, Outcome::Deferred, false, pace, clock),
         // A new revision that can only be applied in part does harm too, and is given as long as one that is not healthy.
@@ -330,10 +377,8 @@ fn running(mut run: Run, event: Event, pace: &Pace, clock: Clock) -> (State, Vec
         }
 
         (Stage::Waiting, Event::Healthy) => conclude(run, Outcome::Done, false, pace, clock),
-        (Stage::Waiting, Event::Tick) if run.is_late(clock.now) => unwatch(match pace.remedy {
-            Remedy::Retry => conclude(run, Outcome::Unhealthy, false, pace, clock),
-            remedy => condemn(run, Outcome::Unhealthy, remedy),
-        }),
+        (Stage::Waiting, Event::Unhealthy) => unhealthy(run, pace, clock),
+        (Stage::Waiting, Event::Tick) if run.is_late(clock.now) => unhealthy(run, pace, clock),
         (Stage::Waiting, Event::Tick | Event::Blind) => {
             if run.is_late(clock.now) {
                 run.deadline = Some(clock.now + pace.timeout.min(BLIND));
@@ -342,10 +387,7 @@ fn running(mut run: Run, event: Event, pace: &Pace, clock: Clock) -> (State, Vec
             (State::Running(run), wake)
         }
         // A repair goes on with the same deadline; what people or Git ask for begins anew.
-        (Stage::Waiting, Event::Asked(Cause::Drift)) => {
-            let limits = Limits { deadline: run.deadline, patience: run.patience };
-            unwatch(begin(Cause::Drift, run.failures, limits))
-        }
+        (Stage::Waiting, Event::Asked(Cause::Drift)) => unwatch(begin(Cause::Drift, run.before(), pace)),
         (Stage::Waiting, Event::Asked(cause)) if is_anew(cause) => {
             run.next = Next::Again(cause);
             unwatch(conclude(run, Outcome::Superseded, false, pace, clock))
@@ -368,6 +410,12 @@ fn running(mut run: Run, event: Event, pace: &Pace, clock: Clock) -> (State, Vec
 }
 
 impl Run {
+    /// What it hands on to a run that goes on where it was.
+    fn before(&self) -> Before {
+        let Self { failures, deadline, patience, waits, .. } = *self;
+        Before { failures, deadline, patience, waits }
+    }
+
     fn is_late(&self, now: Moment) -> bool {
         self.deadline.is_some_and(|deadline| now >= deadline)
     }
@@ -387,35 +435,61 @@ impl Next {
     }
 }
 
-/// How long a run may take that goes on where another was.
-#[derive(Default)]
-struct Limits {
+/// What a run takes over from the one before it.
+#[derive(Clone, Copy, Default)]
+struct Before {
+    failures: u32,
     deadline: Option<Moment>,
     patience: Option<Moment>,
+    waits: bool,
 }
 
 /// Whether people or Git ask for something else than what was wanted before: it gets all the time that there is.
 fn is_anew(cause: Cause) -> bool {
-    matches!(cause, Cause::Revision | Cause::Rollback | Cause::Spec | Cause::Request)
+    matches!(cause, Cause::Revision | Cause::Rollback | Cause::Spec | Cause::Request | Cause::Window)
 }
 
-fn begin(cause: Cause, failures: u32, limits: Limits) -> (State, Vec<Effect>) {
-    let Limits { deadline, patience } = limits;
-    let run = Run { cause, stage: Stage::Building, deadline, patience, failures, next: Next::Idle };
+fn begin(cause: Cause, before: Before, pace: &Pace) -> (State, Vec<Effect>) {
+    let Before { failures, deadline, patience, waits } = before;
+    let extent = pace.gate.extent(cause, patience);
+    // What waits is done now, if it can be.
+    let waits = waits && extent != Extent::All;
+    let run = Run { cause, stage: Stage::Building, deadline, patience, failures, next: Next::Idle, extent, waits };
     (State::Running(run), vec![Effect::Build(cause)])
+}
+
+/// Nothing to do until `due`, or until the window opens where something waits for it.
+fn idle(due: Moment, before: Before, pace: &Pace, clock: Clock) -> (State, Vec<Effect>) {
+    let Before { failures, patience, waits, .. } = before;
+    let wake = if waits { due.min(pace.gate.opening(clock)) } else { due };
+    (State::Idle { due, failures, patience, waits }, vec![Effect::Wake(wake)])
 }
 
 fn rest(hold: Hold) -> (State, Vec<Effect>) {
     (State::Held(hold.clone()), vec![Effect::Rest(hold)])
 }
 
-fn finalize() -> (State, Vec<Effect>) {
-    (State::Finalizing { due: None, failures: 0 }, vec![Effect::Finalize])
+/// The end of a Kustomization is a change like any other; once it has begun it is not held again.
+fn finalize(pace: &Pace, clock: Clock) -> (State, Vec<Effect>) {
+    match pace.gate {
+        Gate::Open => (State::Finalizing { due: None, failures: 0 }, vec![Effect::Finalize]),
+        Gate::Shut { .. } => {
+            let due = pace.gate.opening(clock);
+            (State::Finalizing { due: Some(due), failures: 0 }, vec![Effect::Withhold, Effect::Wake(due)])
+        }
+    }
 }
 
 fn unwatch((state, mut effects): (State, Vec<Effect>)) -> (State, Vec<Effect>) {
     effects.insert(0, Effect::Unwatch);
     (state, effects)
+}
+
+fn unhealthy(run: Run, pace: &Pace, clock: Clock) -> (State, Vec<Effect>) {
+    unwatch(match pace.remedy {
+        Remedy::Retry => conclude(run, Outcome::Unhealthy, false, pace, clock),
+        remedy => condemn(run, Outcome::Unhealthy, remedy),
+    })
 }
 
 fn condemn(run: Run, outcome: Outcome, remedy: Remedy) -> (State, Vec<Effect>) {
@@ -426,41 +500,44 @@ fn condemn(run: Run, outcome: Outcome, remedy: Remedy) -> (State, Vec<Effect>) {
 /// What is done about a condemned revision is to run again: which revision that is, the course says.
 fn turned(turn: Turn, pace: &Pace, clock: Clock) -> (State, Vec<Effect>) {
     match (turn.next, turn.remedy) {
-        (Next::Idle, Remedy::Back) => begin(Cause::Rollback, 0, Limits::default()),
+        (Next::Idle, Remedy::Back) => begin(Cause::Rollback, Before::default(), pace),
         (Next::Idle, _) => {
             let due = clock.now.saturating_add(spread(pace.interval, clock.chance));
-            (State::Idle { due, failures: 0, patience: None }, vec![Effect::Wake(due)])
+            idle(due, Before::default(), pace, clock)
         }
-        (Next::Again(cause), Remedy::Back) => begin(cause.max(Cause::Rollback), 0, Limits::default()),
-        (Next::Again(cause), _) => begin(cause, 0, Limits::default()),
+        (Next::Again(cause), Remedy::Back) => begin(cause.max(Cause::Rollback), Before::default(), pace),
+        (Next::Again(cause), _) => begin(cause, Before::default(), pace),
         (Next::Hold(hold), _) => rest(hold),
-        (Next::Finalize, _) => finalize(),
+        (Next::Finalize, _) => finalize(pace, clock),
     }
 }
 
 fn conclude(run: Run, outcome: Outcome, transient: bool, pace: &Pace, clock: Clock) -> (State, Vec<Effect>) {
     let failures = match outcome {
-        Outcome::Done | Outcome::Superseded | Outcome::Deferred => 0,
+        Outcome::Done | Outcome::Superseded | Outcome::Deferred | Outcome::Withheld => 0,
         Outcome::Failed | Outcome::Unhealthy => run.failures.saturating_add(1),
     };
+    let waits = run.waits || outcome == Outcome::Withheld;
     let (state, then) = match run.next {
         Next::Idle => {
             let pause = match outcome {
-                Outcome::Done | Outcome::Superseded | Outcome::Deferred => spread(pace.interval, clock.chance),
+                Outcome::Done | Outcome::Superseded | Outcome::Deferred | Outcome::Withheld => {
+                    spread(pace.interval, clock.chance)
+                }
                 Outcome::Failed if transient => backoff(run.failures, pace.retry, clock.chance),
                 Outcome::Failed | Outcome::Unhealthy => spread(pace.retry, clock.chance),
             };
             let patience = run.patience.filter(|_| outcome == Outcome::Failed);
             let due = clock.now.saturating_add(pause).min(patience.unwrap_or(Moment::MAX));
-            (State::Idle { due, failures, patience }, vec![Effect::Wake(due)])
+            idle(due, Before { failures, deadline: None, patience, waits }, pace, clock)
         }
         Next::Again(cause) => {
             let patience = run.patience.filter(|_| outcome == Outcome::Failed && !is_anew(cause));
             let deadline = run.deadline.filter(|_| outcome == Outcome::Superseded && !is_anew(cause));
-            begin(cause, failures, Limits { deadline, patience })
+            begin(cause, Before { failures, deadline, patience, waits }, pace)
         }
         Next::Hold(hold) => rest(hold),
-        Next::Finalize => finalize(),
+        Next::Finalize => finalize(pace, clock),
     };
     (state, std::iter::once(Effect::Conclude(outcome)).chain(then).collect())
 }

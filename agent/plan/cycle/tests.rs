@@ -7,6 +7,7 @@ const PACE: Pace = Pace {
     retry: Duration::from_secs(60),
     timeout: Duration::from_secs(30),
     remedy: Remedy::Retry,
+    gate: Gate::Open,
 };
 
 fn at(seconds: u64) -> Clock {
@@ -22,13 +23,16 @@ fn after(events: impl IntoIterator<Item = Event>) -> (State, Vec<Effect>) {
     })
 }
 
-use Event::{Applied, Asked, Blind, Built, Deferred, Deleted, Failed, Finalized, Healthy, Held, Recorded, Tick};
+use Event::{
+    Applied, Asked, Blind, Built, Deferred, Deleted, Failed, Finalized, Healthy, Held, Recorded, Tick, Unhealthy,
+    Withheld,
+};
 
 #[test]
 fn a_run_goes_from_build_to_idle() {
     let (state, effects) = after([Asked(Cause::Revision), Built, Applied { wait: false }]);
     let due = Duration::from_secs(603);
-    assert_eq!(state, State::Idle { due, failures: 0, patience: None });
+    assert_eq!(state, State::Idle { due, failures: 0, patience: None, waits: false });
     assert_eq!(effects, [Effect::Conclude(Outcome::Done), Effect::Wake(due)]);
 }
 
@@ -61,9 +65,25 @@ fn health_is_waited_for_until_the_deadline_and_no_longer() {
     assert_eq!(effects, [Effect::Wake(Duration::from_secs(33))]);
     let (state, effects) = step(state, Tick, &PACE, at(33));
     assert_eq!(effects[..2], [Effect::Unwatch, Effect::Conclude(Outcome::Unhealthy)]);
-    assert_eq!(state, State::Idle { due: Duration::from_secs(93), failures: 1, patience: None });
+    assert_eq!(state, State::Idle { due: Duration::from_secs(93), failures: 1, patience: None, waits: false });
     let (_, effects) = step(state, Tick, &PACE, at(93));
     assert_eq!(effects, [Effect::Build(Cause::Retry)]);
+}
+
+#[test]
+fn what_has_failed_for_good_is_not_waited_for() {
+    let waiting = || after([Asked(Cause::Revision), Built, Applied { wait: true }]).0;
+    let (state, effects) = step(waiting(), Unhealthy, &PACE, at(4));
+    assert_eq!(effects[..2], [Effect::Unwatch, Effect::Conclude(Outcome::Unhealthy)]);
+    assert_eq!(state, State::Idle { due: Duration::from_secs(64), failures: 1, patience: None, waits: false });
+    let pace = Pace { remedy: Remedy::Back, ..PACE };
+    let (state, effects) = step(waiting(), Unhealthy, &pace, at(4));
+    let condemned = Effect::Condemn(Remedy::Back, Outcome::Unhealthy);
+    assert_eq!(effects, [Effect::Unwatch, condemned, Effect::Conclude(Outcome::Unhealthy)]);
+    assert_eq!(step(state, Recorded, &pace, at(5)).1, [Effect::Build(Cause::Rollback)]);
+    // What is applied now says nothing yet.
+    let (state, effects) = step(after([Asked(Cause::Revision), Built]).0, Unhealthy, &pace, at(4));
+    assert_eq!((state.stage(), effects), (Some(Stage::Applying), vec![]));
 }
 
 #[test]
@@ -129,7 +149,7 @@ fn what_is_condemned_is_written_down_before_anything_is_put_back() {
     let state =
         [Built, Applied { wait: true }].into_iter().fold(state, |state, event| step(state, event, &PACE, at(36)).0);
     let (state, _) = step(state, Tick, &PACE, at(66));
-    assert_eq!(state, State::Idle { due: Duration::from_secs(126), failures: 1, patience: None });
+    assert_eq!(state, State::Idle { due: Duration::from_secs(126), failures: 1, patience: None, waits: false });
 }
 
 #[test]
@@ -138,7 +158,10 @@ fn what_is_stopped_is_not_tried_again() {
     let (state, _) = step(waiting(&pace), Tick, &pace, at(33));
     let (state, effects) = step(state, Recorded, &pace, at(34));
     let due = Duration::from_secs(634);
-    assert_eq!((state, effects), (State::Idle { due, failures: 0, patience: None }, vec![Effect::Wake(due)]));
+    assert_eq!(
+        (state, effects),
+        (State::Idle { due, failures: 0, patience: None, waits: false }, vec![Effect::Wake(due)])
+    );
 }
 
 #[test]
@@ -173,11 +196,16 @@ fn a_new_revision_that_stays_halfway_is_condemned_when_its_time_is_over() {
     };
     // The first failure begins the time; trouble with the API does not count, and does not extend it.
     let (state, _) = run(State::new(), Some(Asked(Cause::Revision)), 1, Failed { transient: true, halfway: true });
-    assert_eq!(state, State::Idle { due: Duration::from_millis(1_500), failures: 1, patience: None });
+    assert_eq!(state, State::Idle { due: Duration::from_millis(1_500), failures: 1, patience: None, waits: false });
     let (state, _) = run(state, Some(Tick), 2, halfway());
     assert_eq!(
         state,
-        State::Idle { due: Duration::from_secs(32), failures: 2, patience: Some(Duration::from_secs(32)) }
+        State::Idle {
+            due: Duration::from_secs(32),
+            failures: 2,
+            patience: Some(Duration::from_secs(32)),
+            waits: false
+        }
     );
     let (_, effects) = run(state.clone(), Some(Tick), 32, halfway());
     assert_eq!(effects[0], Effect::Condemn(Remedy::Back, Outcome::Failed));
@@ -185,7 +213,12 @@ fn a_new_revision_that_stays_halfway_is_condemned_when_its_time_is_over() {
     let (state, _) = run(state, Some(Asked(Cause::Revision)), 40, halfway());
     assert_eq!(
         state,
-        State::Idle { due: Duration::from_secs(70), failures: 3, patience: Some(Duration::from_secs(70)) }
+        State::Idle {
+            due: Duration::from_secs(70),
+            failures: 3,
+            patience: Some(Duration::from_secs(70)),
+            waits: false
+        }
     );
 }
 
@@ -211,6 +244,97 @@ fn deletions_that_wait_come_with_the_next_run() {
     assert_eq!(step(state, Tick, &PACE, at(30)).1, [Effect::Build(Cause::Interval)]);
 }
 
+const OPENS: Moment = Duration::from_secs(500);
+const SHUT: Pace = Pace { gate: Gate::Shut { opens: Some(OPENS), repairs: true }, ..PACE };
+
+/// One whose new revision waits for the window, as found at 3 s.
+fn withheld() -> State {
+    let events = [Asked(Cause::Revision), Built, Withheld];
+    events.into_iter().zip(1..).fold(State::new(), |state, (event, now)| step(state, event, &SHUT, at(now)).0)
+}
+
+#[test]
+fn what_waits_for_the_window_is_done_when_it_opens() {
+    let state = withheld();
+    let due = Duration::from_secs(603);
+    assert_eq!(state, State::Idle { due, failures: 0, patience: None, waits: true });
+    // It is looked at again when it opens, not when the interval is over.
+    let (state, effects) = step(state, Tick, &SHUT, at(4));
+    assert_eq!(effects, [Effect::Wake(OPENS)]);
+    let (state, effects) = step(state, Tick, &PACE, at(500));
+    assert_eq!((effects, state.extent()), (vec![Effect::Build(Cause::Window)], Extent::All));
+    let (state, _) = [Built, Applied { wait: false }]
+        .into_iter()
+        .fold((state, vec![]), |(state, _), event| step(state, event, &PACE, at(501)));
+    assert_eq!(state, State::Idle { due: Duration::from_secs(1101), failures: 0, patience: None, waits: false });
+}
+
+#[test]
+fn drift_is_repaired_while_something_waits_and_that_goes_on_waiting() {
+    let (state, effects) = step(withheld(), Asked(Cause::Drift), &SHUT, at(10));
+    assert_eq!((effects, state.extent()), (vec![Effect::Build(Cause::Drift)], Extent::Repairs));
+    let state =
+        [Built, Applied { wait: false }].into_iter().fold(state, |state, event| step(state, event, &SHUT, at(11)).0);
+    assert_eq!(state, State::Idle { due: Duration::from_secs(611), failures: 0, patience: None, waits: true });
+    // Where drift waits, too, a run may only look.
+    let looks = Pace { gate: Gate::Shut { opens: None, repairs: false }, ..PACE };
+    assert_eq!(step(withheld(), Asked(Cause::Drift), &looks, at(10)).0.extent(), Extent::Nothing);
+    // When it opens is not known: the clock may be set at any time.
+    assert_eq!(step(withheld(), Tick, &looks, at(10)).1, [Effect::Wake(Duration::from_secs(603))]);
+    let (state, effects) = step(State::new(), Asked(Cause::Request), &looks, at(0));
+    let (_, after) =
+        step(step(state, Built, &looks, at(0)).0, Withheld, &Pace { interval: OPENS * 10, ..looks }, at(0));
+    assert_eq!((effects, &after[1]), (vec![Effect::Build(Cause::Request)], &Effect::Wake(gate::LOOK_AGAIN)));
+}
+
+#[test]
+fn a_window_that_shuts_while_it_is_built_shuts_and_one_that_shuts_later_does_not() {
+    let (state, _) = step(State::new(), Asked(Cause::Revision), &PACE, at(1));
+    assert_eq!(step(state.clone(), Built, &SHUT, at(2)).0.extent(), Extent::Repairs);
+    let (state, _) = step(state, Built, &PACE, at(2));
+    let (state, effects) = step(state, Applied { wait: true }, &SHUT, at(3));
+    assert_eq!((effects.len(), state.stage(), state.extent()), (2, Some(Stage::Waiting), Extent::All));
+    // What was built while it was shut may be an earlier revision: it is not applied in full when it opens meanwhile.
+    let (state, _) = step(State::new(), Asked(Cause::Drift), &SHUT, at(1));
+    assert_eq!(step(state, Built, &PACE, at(2)).0.extent(), Extent::Repairs);
+}
+
+#[test]
+fn harm_is_undone_while_the_window_is_shut_and_a_trial_goes_on_to_its_end() {
+    let shut = Pace { gate: SHUT.gate, ..BACK };
+    let (state, _) = step(waiting(&BACK), Tick, &shut, at(33));
+    let (state, effects) = step(state, Recorded, &shut, at(34));
+    assert_eq!((effects, state.extent()), (vec![Effect::Build(Cause::Rollback)], Extent::All));
+    // One that was applied in part is tried until it is condemned; a newer one has to wait.
+    let halfway = || Failed { transient: false, halfway: true };
+    let begun = [Asked(Cause::Revision), Built]
+        .into_iter()
+        .fold(State::new(), |state, event| step(state, event, &BACK, at(1)).0);
+    let (state, _) = step(begun, halfway(), &shut, at(1));
+    let (state, _) = step(state, Tick, &shut, at(31));
+    assert_eq!(state.extent(), Extent::All);
+    let (state, _) = step(state, Asked(Cause::Revision), &shut, at(31));
+    let (state, _) = [Built, Failed { transient: true, halfway: true }]
+        .into_iter()
+        .fold((state, vec![]), |(state, _), event| step(state, event, &shut, at(31)));
+    assert_eq!((state.stage(), state.extent()), (Some(Stage::Building), Extent::Repairs));
+}
+
+#[test]
+fn the_end_waits_for_the_window_until_it_opens_or_somebody_opens_it() {
+    let (state, effects) = step(withheld(), Deleted, &SHUT, at(10));
+    assert_eq!(effects, [Effect::Withhold, Effect::Wake(OPENS)]);
+    let (state, effects) = step(state, Tick, &SHUT, at(11));
+    assert_eq!(effects, [Effect::Withhold, Effect::Wake(OPENS)]);
+    for event in [Tick, Deleted] {
+        assert_eq!(step(state.clone(), event, &PACE, at(20)).1, [Effect::Finalize]);
+    }
+    // What has begun is not held again.
+    let (state, _) = step(state, Tick, &PACE, at(500));
+    let (state, _) = step(state, Finalized { done: false }, &SHUT, at(501));
+    assert_eq!(step(state, Tick, &SHUT, at(502)).1, [Effect::Finalize]);
+}
+
 fn any_event() -> impl Strategy<Value = Event> {
     prop_oneof![
         prop::sample::select(vec![Cause::Revision, Cause::Drift, Cause::Interval, Cause::Request]).prop_map(Asked),
@@ -225,6 +349,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(Recorded),
         Just(Deleted),
         any::<bool>().prop_map(|done| Finalized { done }),
+        Just(Withheld),
     ]
 }
 
@@ -232,7 +357,7 @@ proptest! {
     /// No order of events starts a second run beside a running one, or leaves a state that nothing leads out of.
     #[test]
     fn one_run_at_a_time_and_always_a_way_on(
-        events in prop::collection::vec((any_event(), 0u64..100), 1..60),
+        events in prop::collection::vec((any_event(), 0u64..100, any::<bool>()), 1..60),
         remedy in prop::sample::select(vec![Remedy::Retry, Remedy::Stop, Remedy::Back]),
     ) {
         let pace = Pace { remedy, ..PACE };
@@ -240,9 +365,10 @@ proptest! {
         let mut now = 0;
         let mut working = false;
         let mut watching = false;
-        for (event, pause) in events {
+        for (event, pause, open) in events {
+            let pace = Pace { gate: if open { Gate::Open } else { SHUT.gate }, ..pace };
             now += pause;
-            let answers_work = matches!(event, Built | Applied { .. } | Deferred { .. } | Failed { .. });
+            let answers_work = matches!(event, Built | Applied { .. } | Deferred { .. } | Failed { .. } | Withheld);
             if answers_work && !working {
                 continue;
             }

@@ -152,15 +152,15 @@ pub(crate) fn ssh_key(folder: &Path, name: &str, kind: &str, bits: &str) -> Path
 }
 
 /// A folder of gpg's. Its agent is stopped with it.
-struct Gpg(PathBuf);
+pub(crate) struct Gpg(PathBuf);
 
 impl Gpg {
-    fn new(folder: PathBuf) -> Self {
+    pub(crate) fn new(folder: PathBuf) -> Self {
         std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
         Self(folder)
     }
 
-    fn run(&self, arguments: &[&str]) -> String {
+    pub(crate) fn run(&self, arguments: &[&str]) -> String {
         let mut command = Command::new("gpg");
         command.arg("--homedir").arg(&self.0).args([
             "--batch",
@@ -174,7 +174,7 @@ impl Gpg {
     }
 
     /// Makes a key; its fingerprint.
-    fn key(&self, user: &str, kind: &str, usage: &str, expires: &str) -> String {
+    pub(crate) fn key(&self, user: &str, kind: &str, usage: &str, expires: &str) -> String {
         self.run(&["--quick-gen-key", user, kind, usage, expires]);
         let list = self.run(&["--with-colons", "--list-keys", user]);
         list.lines().find_map(|line| line.strip_prefix("fpr:")).unwrap().trim_matches(':').to_owned()
@@ -191,12 +191,12 @@ impl Gpg {
         assert!(child.wait().unwrap().success(), "{commands:?}");
     }
 
-    fn public(&self, user: &str) -> String {
+    pub(crate) fn public(&self, user: &str) -> String {
         self.run(&["--armor", "--export", user])
     }
 
     /// Settings of git to sign with this key and to verify with all of this folder.
-    fn settings(&self, key: &str) -> Vec<String> {
+    pub(crate) fn settings(&self, key: &str) -> Vec<String> {
         let program = self.0.join("gpg.sh");
         let script = format!(
             "#!/bin/sh\nexec gpg --homedir '{}' --batch --pinentry-mode loopback --passphrase '' \"$@\"\n",

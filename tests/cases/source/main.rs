@@ -8,6 +8,7 @@ mod attacks;
 mod believe;
 mod certificates;
 mod differential;
+mod formats;
 mod frugal;
 mod gitea;
 mod local;

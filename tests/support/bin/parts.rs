@@ -12,6 +12,7 @@ fn main() -> Result<()> {
         parts::KWOK,
         parts::GITEA,
         parts::KUSTOMIZE,
+        parts::KUSTOMIZE_CONTROLLER,
         parts::SOPS,
         parts::AGE_KEYGEN,
     ] {
