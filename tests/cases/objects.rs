@@ -1,7 +1,9 @@
 //! Objects that want more than to be sent: health, order, immutable fields, marks, definitions and what they define.
 
+use jiff::{Timestamp, ToSpan};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 
@@ -114,6 +116,34 @@ async fn what_has_failed_for_good_is_not_waited_for() {
     let image =
         deployments.get("undone").await.unwrap().spec.unwrap().template.spec.unwrap().containers[0].image.clone();
     assert_eq!(image.as_deref(), Some("x:1"));
+}
+
+/// A try that fails at once is followed by the next after `retryInterval`, however long a try may take.
+#[tokio::test]
+async fn what_has_failed_is_tried_again_in_time() {
+    let (fleet, client) = fleet("again").await;
+    let label = format!("{}/shelf", fleet.namespace);
+    let text = deployment(&fleet.namespace, "till", "x:1")
+        .replace("containers:", &format!("nodeSelector: {{{label}: free}}\n      containers:"))
+        .replace("  replicas: 1\n", "  replicas: 1\n  progressDeadlineSeconds: 1\n");
+    fleet.repo.write("till/till.yaml", &text).unwrap();
+    fleet.commit("first").unwrap();
+    fleet.follow("1s").unwrap();
+    fleet.keep("till", "  path: till\n  wait: true\n  timeout: 1h\n  retryInterval: 1s\n").unwrap();
+    let agent = fleet.start().unwrap();
+    let status = status_becomes(&agent, "it is given up", |status| {
+        kustomization(status, "till")["ready"]["reason"] == "HealthCheckFailed"
+    })
+    .await;
+    let next = kustomization(&status, "till")["nextRun"].clone();
+    let next: Timestamp = next.as_str().unwrap().parse().unwrap();
+    status_becomes(&agent, "some tries more have failed", |_| Timestamp::now() > next + 3.seconds()).await;
+    // Somebody makes room for it, and tells nobody.
+    let nodes: Api<Node> = Api::all(client);
+    let node = nodes.list(&Default::default()).await.unwrap().items[0].metadata.name.clone().unwrap();
+    let patch = json!({"metadata": {"labels": {label: "free"}}});
+    nodes.patch(&node, &Default::default(), &Patch::Merge(patch)).await.unwrap();
+    status_becomes(&agent, "it is ready", |status| kustomization(status, "till")["ready"]["status"] == "True").await;
 }
 
 #[tokio::test]

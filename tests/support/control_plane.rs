@@ -329,14 +329,13 @@ impl ControlPlane {
         }
         if let Some(program) = &programs.kwok {
             let kubeconfig = self.kubeconfig_for("kwok", &["system:masters"])?;
-            let server = self.port()?;
             let mut command = Command::new(program);
             command
                 .arg(flag("kubeconfig", &kubeconfig))
                 .arg(flag("config", &parts::module(&parts::KWOK).join("stages.yaml")))
-                .arg("--manage-all-nodes=true")
-                .arg("--node-ip=127.0.0.1");
-            command.arg("--cidr=10.1.0.0/16").arg(format!("--server-address=127.0.0.1:{server}"));
+                .args(["--manage-all-nodes=true", "--node-ip=127.0.0.1", "--cidr=10.1.0.0/16"])
+                // No server of its own, which nobody asks: setting up its metrics races with the stages, and may end it.
+                .args(["--node-port=0", "--server-address="]);
             command.current_dir(self.folder.path()).env("HOME", self.folder.path());
             commands.push(("kwok", command));
         }

@@ -5,7 +5,7 @@
 //! matter, and what was mended or put back must not be given up over it.
 //! Source: fluxcd/pkg, `ssa/manager_wait.go`, `FailFast`; Kubernetes, `DeploymentTimedOut`.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use wickie_model::{Ending, Gvk, Health, ObjectId, ResourceName, Verdict};
@@ -29,17 +29,40 @@ pub(in crate::drive) type Foreign = BTreeMap<ObjectId, Verdict>;
 pub(super) struct Stale {
     /// Objects that had failed when the run began to apply, and what was said of each.
     before: HashMap<ObjectId, String>,
-    /// Of those, the ones that a run has written since.
+    /// Objects that a run has written after they had failed, and what was said of each then.
     written: HashMap<ObjectId, String>,
 }
 
 impl Stale {
-    /// A run has written these.
+    /// A run is about to apply, and this is how its objects stand. One that is under way may yet say what it said before:
+    /// a controller tells that it has seen the newest generation before it tells anything new.
+    fn note<'a>(&mut self, seen: impl Iterator<Item = (&'a ObjectId, &'a Verdict)>) {
+        self.before.clear();
+        for (id, verdict) in seen {
+            let said = &verdict.message;
+            let news = match verdict.health {
+                Health::Current => true,
+                Health::Failed => self.written.get(id).is_some_and(|before| before != said),
+                Health::InProgress | Health::NotFound | Health::Terminating => false,
+            };
+            if news {
+                self.written.remove(id);
+            }
+            if verdict.health == Health::Failed {
+                self.before.insert(id.clone(), said.clone());
+            }
+        }
+    }
+
+    /// The run has written these.
     pub(super) fn wrote(&mut self, objects: &[ObjectId]) {
         let Self { before, written } = self;
-        written.retain(|id, said| before.get(id) == Some(said));
-        let objects: HashSet<_> = objects.iter().collect();
-        written.extend(before.drain().filter(|(id, _)| objects.contains(id)));
+        written.extend(objects.iter().filter_map(|id| before.remove_entry(id)));
+    }
+
+    /// All is well.
+    fn clear(&mut self) {
+        *self = Self::default();
     }
 
     fn holds(&self, id: &ObjectId, said: &str) -> bool {
@@ -184,6 +207,9 @@ impl Drive {
         if state.cycle.stage() == Some(cycle::Stage::Waiting) {
             let mut unhealthy = self.unhealthy(state);
             if unhealthy.is_empty() {
+                if let Some(state) = self.kustomizations.get_mut(name) {
+                    state.stale.clear();
+                }
                 return self.step(name, cycle::Event::Healthy);
             }
             unhealthy.retain(|(id, verdict)| {
@@ -211,19 +237,15 @@ impl Drive {
         if !state.spec.as_ref().is_some_and(|spec| spec.waits()) {
             return;
         }
-        let Ok(target) = self.target(state) else { return };
-        let live = target.live.borrow();
-        let failed = state.inventory.keys().filter_map(|id| match live.look(id) {
-            Look::Seen(seen) => {
-                let verdict = seen.verdict.as_ref().filter(|verdict| verdict.health == Health::Failed)?;
-                Some((id.clone(), verdict.message.clone()))
-            }
+        let (inventory, Ok(target)) = (state.inventory.clone(), self.target(state)) else { return };
+        let live = target.live.clone();
+        let live = live.borrow();
+        let seen = inventory.keys().filter_map(|id| match live.look(id) {
+            Look::Seen(seen) => Some((id, seen.verdict.as_ref()?)),
             Look::NotSeen(_) | Look::Blind(_) => None,
         });
-        let before = failed.collect();
-        drop(live);
         if let Some(state) = self.kustomizations.get_mut(name) {
-            state.stale.before = before;
+            state.stale.note(seen);
         }
     }
 
@@ -312,16 +334,30 @@ mod tests {
     #[test]
     fn a_failure_from_before_our_write_says_nothing_until_it_changes() {
         let (till, other) = (object("till"), object("other"));
-        let failed = |said: &str| HashMap::from([(till.clone(), said.to_owned()), (other.clone(), said.to_owned())]);
-        let mut stale = Stale { before: failed("old"), ..Stale::default() };
-        stale.wrote(std::slice::from_ref(&till));
+        let verdict = |health, said: &str| Verdict::new(health, said);
+        let (old, new) = (verdict(Health::Failed, "old"), verdict(Health::Failed, "new"));
+        let (under_way, fine) = (verdict(Health::InProgress, ""), verdict(Health::Current, ""));
+        let written = || {
+            let mut stale = Stale::default();
+            stale.note([(&till, &old), (&other, &old)].into_iter());
+            stale.wrote(std::slice::from_ref(&till));
+            stale
+        };
+        let stale = written();
         assert!(stale.holds(&till, "old") && !stale.holds(&till, "new") && !stale.holds(&other, "old"));
-        // A repair of something else in between makes it no news.
-        stale.before = failed("old");
-        stale.wrote(&[]);
-        assert!(stale.holds(&till, "old") && !stale.holds(&other, "old"));
-        // What was fine in between has failed anew.
-        stale.wrote(&[]);
-        assert!(!stale.holds(&till, "old"));
+        // A run in between that has nothing to write makes it no news, seen as it was or under way.
+        for verdict in [&old, &under_way] {
+            let mut stale = written();
+            stale.note([(&till, verdict), (&other, &old)].into_iter());
+            stale.wrote(&[]);
+            assert!(stale.holds(&till, "old") && !stale.holds(&other, "old"), "{verdict:?}");
+        }
+        // What was fine in between, or failed otherwise, has failed anew.
+        for verdict in [&fine, &new] {
+            let mut stale = written();
+            stale.note([(&till, verdict)].into_iter());
+            stale.wrote(&[]);
+            assert!(!stale.holds(&till, "old"), "{verdict:?}");
+        }
     }
 }

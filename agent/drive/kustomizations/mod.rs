@@ -263,8 +263,10 @@ impl Drive {
         let gate = self.gate(name);
         let Some(state) = self.kustomizations.get_mut(name) else { return };
         let pace = Pace { gate, ..state.pace() };
-        let (next, effects) = cycle::step(std::mem::take(&mut state.cycle), event, &pace, clock);
+        let (next, mut effects) = cycle::step(std::mem::take(&mut state.cycle), event, &pace, clock);
         state.cycle = next;
+        // What is done may bring the next step at once, and then it is that one's wake that counts.
+        effects.sort_by_key(|effect| !matches!(effect, Effect::Wake(_)));
         for effect in effects {
             match effect {
                 Effect::Build(cause) => self.begin(name, cause),
