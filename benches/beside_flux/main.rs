@@ -6,6 +6,7 @@
 //!     cargo bench --bench beside_flux -- --kustomizations 1000     # 4 objects each: Flux's own published workload
 //!     cargo bench --bench beside_flux -- --alone                   # without Flux: for a figure of ours that is worked on
 //!     cargo bench --bench beside_flux -- --alone --no-floor        # and without the bare loop
+//!     cargo bench --bench beside_flux -- --homes --quiet 3600      # no peer: in a pod and as a service, for an hour
 //!
 //! Flux is its kustomize-controller alone, fed by a GitRepository whose status names an archive on a file server: what its
 //! source-controller and notification-controller cost comes on top. `WICKIE_BINARY` names the agent, for instance the static one.
@@ -15,6 +16,7 @@
 mod cluster;
 mod flux;
 mod floor;
+mod homes;
 mod wickie;
 
 use std::error::Error;
@@ -64,9 +66,11 @@ struct Figures {
 async fn main() -> Result<(), Box<dyn Error>> {
     let workload = workload();
     println!("{workload:?}; intervals of {INTERVAL:?}");
-    let control_plane = ControlPlane::start(Options::default()).await?;
-
     let given = |flag: &str| std::env::args().any(|argument| argument == flag);
+    if given("--homes") {
+        return Ok(homes::run(workload).await?);
+    }
+    let control_plane = ControlPlane::start(Options::default()).await?;
     let mut floor = Duration::ZERO;
     // Many objects take minutes to be deleted again.
     if !given("--no-floor") {

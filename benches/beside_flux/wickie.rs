@@ -14,9 +14,13 @@ use crate::{Figures, INTERVAL, LONG, Workload};
 const EDITS: usize = 20;
 const PAUSE: Duration = Duration::from_secs(2);
 
+/// The agent that is measured.
+pub(crate) fn binary() -> String {
+    std::env::var("WICKIE_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_wickie").to_owned())
+}
+
 pub(crate) async fn run(control_plane: &ControlPlane, namespace: &Namespace, workload: Workload) -> Result<Figures> {
-    let binary = std::env::var("WICKIE_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_wickie").to_owned());
-    let fleet = Fleet::new("beside-flux", &binary, control_plane.kubeconfig(), namespace.name.clone())?;
+    let fleet = Fleet::new("beside-flux", &binary(), control_plane.kubeconfig(), namespace.name.clone())?;
     fleet.repo.write_all(&namespace.manifests(workload))?;
     fleet.commit("all")?;
     fleet.follow(&format!("{}s", INTERVAL.as_secs()))?;
