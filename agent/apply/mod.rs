@@ -6,7 +6,7 @@ mod let_go;
 mod outcome;
 mod step;
 
-use std::collections::BTreeMap;
+use std::io;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -42,8 +42,13 @@ impl Executor {
         Self { cluster: self.cluster.acting_for(&format!("system:serviceaccount:{namespace}:{name}")) }
     }
 
-    /// Carries one wave out, and waits for what the next one needs of it.
-    pub async fn wave(&self, wave: &Wave, manifests: &BTreeMap<ObjectId, Manifest>) -> Vec<Outcome> {
+    /// Carries one wave out, and waits for what the next one needs of it. `manifest` is asked for each object when it is its
+    /// turn.
+    pub async fn wave(
+        &self,
+        wave: &Wave,
+        manifest: impl Fn(&ObjectId) -> io::Result<Option<Manifest>>,
+    ) -> Vec<Outcome> {
         let mut steps: Vec<&Step> = wave.steps.iter().collect();
         let mut outcomes = Vec::with_capacity(steps.len());
         let mut lost = false;
@@ -52,7 +57,8 @@ impl Executor {
         loop {
             while running.len() < IN_FLIGHT && !lost {
                 let Some(step) = steps.pop() else { break };
-                running.push(step::run(&self.cluster, step, manifests.get(&step.id)));
+                let manifest = if step.action.applies() { manifest(&step.id) } else { Ok(None) };
+                running.push(step::run(&self.cluster, step, manifest));
             }
             let Some(outcome) = running.next().await else { break };
             // When the server is away every further step would only wait for its own time-out.

@@ -1,5 +1,6 @@
 //! One step: the requests it takes.
 
+use std::io;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -23,9 +24,18 @@ const TAKE_OVERS: u32 = 3;
 /// How long a deleted object may take to go before it is made again.
 const RECREATE: Duration = Duration::from_secs(60);
 
-pub(super) async fn run(cluster: &Cluster, step: &Step, manifest: Option<&Manifest>) -> Outcome {
+/// Runs one step. `manifest` is what was built of its object, where the step applies it.
+pub(super) async fn run(cluster: &Cluster, step: &Step, manifest: io::Result<Option<Manifest>>) -> Outcome {
     let wire = Wire { cluster };
-    let done = match (&step.action, manifest) {
+    let unbuilt = |why: String| ApiError { tried: format!("apply {}", step.id), why, class: Class::Other };
+    let manifest = match manifest {
+        Ok(manifest) => manifest,
+        Err(error) => {
+            let error = unbuilt(format!("what was built cannot be read from memory: {error}"));
+            return Outcome::of(step, Done::Failed(Failure::from(&error)));
+        }
+    };
+    let done = match (&step.action, &manifest) {
         (Action::Hold(why), _) => Ok(Done::Held(why.clone())),
         (Action::Wait(why), _) => Ok(Done::Waiting(why.clone())),
         (Action::Forget(why), _) => Ok(Done::Forgotten(why.clone())),
@@ -33,13 +43,9 @@ pub(super) async fn run(cluster: &Cluster, step: &Step, manifest: Option<&Manife
         (Action::Delete, _) => wire.delete(step).await,
         (Action::CreateIfAbsent, Some(manifest)) => wire.create_if_absent(step, manifest).await,
         (_, Some(manifest)) => wire.apply(step, manifest).await,
-        (_, None) => Err(ApiError {
-            tried: format!("apply {}", step.id),
-            why: "the plan names an object that was not built; please report this".to_owned(),
-            class: Class::Other,
-        }),
+        (_, None) => Err(unbuilt("the plan names an object that was not built; please report this".to_owned())),
     };
-    let secret = manifest.is_some_and(Manifest::holds_secrets);
+    let secret = manifest.is_some_and(|manifest| manifest.holds_secrets());
     let failed = |error: ApiError| Done::Failed(Failure::from(&if secret { error.hidden() } else { error }));
     Outcome::of(step, done.unwrap_or_else(failed))
 }

@@ -21,7 +21,7 @@ use crate::chain::chain;
 use crate::cluster::{ApiError, Class, Cluster, MANAGER};
 use crate::config::git::GitSource;
 use crate::config::{Ignoring, Kustomization};
-use crate::render::{self, Broken, Inputs};
+use crate::render::{self, Broken, Inputs, Packed};
 use crate::serve::{Against, Asked, Refused};
 
 impl Drive {
@@ -50,6 +50,7 @@ impl Drive {
             let refused = |message: String| Refused::Not { message };
             let cluster = target.map_err(refused)?.cluster;
             let inputs = inputs.map_err(|trouble| refused(trouble.to_string()))?;
+            let unpacked = |manifests: &Packed| manifests.all().map_err(|error| refused(error.to_string()));
             let (manifests, broken) = match from {
                 From::Git(git, mut key, wanted) => {
                     if let Some(wanted) = wanted {
@@ -57,13 +58,13 @@ impl Drive {
                         let stored = stored.map_err(|error| refused(chain(&error)))?;
                         key.revision = rollback::find(&stored, &wanted).map_err(refused)?.clone();
                     }
-                    let built = run::build(&shared, &spec, &inputs, &git, &key).await;
-                    let wanted = built.map_err(|error| refused(chain(&error)))?;
-                    (wanted.manifests.all().map_err(|error| refused(error.to_string()))?, wanted.broken.clone())
+                    let built = run::wanted(&shared, &spec, &inputs, &git, &key, None).await;
+                    let (wanted, _) = built.map_err(|error| refused(chain(&error)))?;
+                    (unpacked(&wanted.manifests)?, wanted.broken.clone())
                 }
                 From::Folder(path) => {
                     let built = build_folder(&shared, &spec, inputs, path).await.map_err(refused)?;
-                    (built.manifests, built.broken)
+                    (unpacked(&built.manifests)?, built.broken)
                 }
             };
             diff(&cluster, &spec, &manifests, &broken, &inventory).await

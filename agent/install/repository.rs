@@ -75,6 +75,9 @@ pub enum RepositoryError {
         "{0} has a variable in its kind, name or namespace whose value only the cluster knows; write it out, or give it in postBuild.substitute"
     )]
     Variable(String),
+    /// What was built cannot be kept in memory.
+    #[error("the manifests that were built cannot be read from memory")]
+    Packed(#[from] std::io::Error),
 }
 
 fn shown(tops: &[PathBuf]) -> String {
@@ -154,7 +157,7 @@ impl Reading<'_> {
         let left = &mut self.contents.left_out;
         left.extend(built.broken.iter().map(|broken| broken.to_string()));
         left.extend(built.held_back.iter().map(|id| format!("{id} is Flux's own, and left to Flux")));
-        for (id, manifest) in built.manifests {
+        for (id, manifest) in built.manifests.all()? {
             if [&id.kind, &id.name, &id.namespace].into_iter().any(|text| text.contains("${")) {
                 return Err(RepositoryError::Variable(id.to_string()));
             }

@@ -10,6 +10,7 @@
 //! unknown, so nothing is pruned while it stands ([`Built::complete`]). A kustomize build is one whole: it fails or not.
 
 mod decrypt;
+mod desired;
 mod finish;
 mod folder;
 mod inputs;
@@ -18,19 +19,22 @@ mod scope;
 mod seal;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 
 use bytes::Bytes;
 use serde_json::Value;
 use wickie_kustomize::{FluxOverlay, Object, Tree, yaml};
 use wickie_model::{Manifest, ObjectId};
+use wickie_plan::Desired;
 
-use crate::config::Kustomization;
+use crate::config::{Ignoring, Kustomization};
 
 use decrypt::Decrypting;
 pub use finish::{OWNER_NAME, OWNER_NAMESPACE, is_flux_component};
 pub use folder::{Folder, FolderError, build_folder, yaml_files};
 pub use inputs::{Found, InputError, Inputs, Values};
 pub use packed::Packed;
+use packed::Packer;
 pub(crate) use scope::is_cluster_wide;
 pub use seal::Seal;
 
@@ -40,8 +44,10 @@ pub type Files = BTreeMap<String, Bytes>;
 /// What a Kustomization is to put into the cluster.
 #[derive(Clone, Debug, Default)]
 pub struct Built {
-    /// The objects.
-    pub manifests: BTreeMap<ObjectId, Manifest>,
+    /// The objects: what plans need to know of each.
+    pub desired: BTreeMap<ObjectId, Desired>,
+    /// The objects themselves.
+    pub manifests: Packed,
     /// What could not be read or must not be applied; the rest stands.
     pub broken: Vec<Broken>,
     /// Objects that are Flux's own: recognised, and left to Flux.
@@ -61,7 +67,7 @@ pub struct Broken {
 }
 
 /// Nothing can be built.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum RenderError {
     /// There is no such folder in the snapshot.
     #[error("the path {0:?} is not in the snapshot; check spec.path, or whether the folder was moved")]
@@ -101,6 +107,9 @@ pub enum RenderError {
         /// What is wrong.
         why: wickie_kustomize::SubstituteError,
     },
+    /// What was built cannot be kept in memory.
+    #[error("a manifest that was built cannot be packed")]
+    Pack(#[from] io::Error),
 }
 
 impl Built {
@@ -129,19 +138,11 @@ pub fn build_kustomize(
     root: &str,
 ) -> Result<Built, RenderError> {
     let overlay = &kustomization.overlay;
-    let mut built = Built::default();
-    let mut origins = BTreeMap::new();
-    let mut add_one = |mut object: Object, decrypted: bool| {
-        let substituted = substitute(inputs, &mut object, decrypted)?;
-        let origin = object.source.to_string();
-        let seal = inputs.seal.as_ref().filter(|_| decrypted || substituted);
-        add(&mut built, &mut origins, kustomization, seal, inputs.unread, object.value, &origin);
-        Ok(())
-    };
+    let mut building = Building::new(kustomization, inputs);
     let Some(keys) = &inputs.keys else {
         let objects = wickie_kustomize::build_flux(tree, root, overlay).map_err(RenderError::Kustomize)?;
-        objects.into_iter().try_for_each(|object| add_one(object, false))?;
-        return Ok(built);
+        objects.into_iter().try_for_each(|object| building.add_object(object, false))?;
+        return Ok(building.finish());
     };
     let tree = Decrypting::new(tree, keys, root, overlay).map_err(RenderError::Kustomize)?;
     let objects = wickie_kustomize::build_flux(&tree, root, overlay).map_err(|error| tree.hide(error))?;
@@ -151,9 +152,9 @@ pub fn build_kustomize(
             let object = format!("{} {} ({})", text("/kind"), text("/metadata/name"), object.source);
             RenderError::Decrypt { object, why }
         })?;
-        add_one(object, decrypted)?;
+        building.add_object(object, decrypted)?;
     }
-    Ok(built)
+    Ok(building.finish())
 }
 
 /// Puts the variables in. Whether the object now may hold a Secret's value.
@@ -174,43 +175,70 @@ fn substitute(inputs: &Inputs, object: &mut Object, decrypted: bool) -> Result<b
 
 /// Builds the objects of a Kustomization from the plain manifests below its path.
 pub fn build_plain(kustomization: &Kustomization, inputs: &Inputs, files: &Files) -> Result<Built, RenderError> {
-    if files.is_empty() {
-        return Err(RenderError::NoPath(kustomization.path.clone()));
+    let mut plain = Plain::new(kustomization, inputs);
+    files.iter().try_for_each(|(file, bytes)| plain.file(file, bytes))?;
+    plain.finish()
+}
+
+/// A build of plain manifests, file by file: no more than one of them has to be held.
+pub struct Plain<'k> {
+    building: Building<'k>,
+    empty: bool,
+}
+
+impl<'k> Plain<'k> {
+    /// A build without a file.
+    pub fn new(kustomization: &'k Kustomization, inputs: &'k Inputs) -> Self {
+        Self { building: Building::new(kustomization, inputs), empty: true }
     }
-    let mut built = Built::default();
-    let mut origins: BTreeMap<ObjectId, String> = BTreeMap::new();
-    for (file, bytes) in files.iter().filter(|(file, _)| is_yaml(file)) {
-        match yaml::documents(file, bytes) {
-            Ok(documents) => {
-                if let Some(why) = damage(inputs, file, bytes, &documents) {
-                    built.broken.push(Broken { file: file.clone(), why });
-                    continue;
-                }
-                for mut document in documents {
-                    let origin = format!("{file}, line {}", document.line);
-                    let decrypted = match &inputs.keys {
-                        Some(keys) if !decrypt::is_left(&document.value) => decrypt::decrypt(&mut document.value, keys),
-                        _ => Ok(false),
-                    };
-                    match decrypted {
-                        Ok(decrypted) => {
-                            let seal = inputs.seal.as_ref().filter(|_| decrypted);
-                            add(&mut built, &mut origins, kustomization, seal, inputs.unread, document.value, &origin);
-                        }
-                        Err(why) => {
-                            let why = format!("decryption failed: {why}");
-                            built.broken.push(Broken { file: origin, why });
-                        }
-                    }
-                }
-            }
+
+    /// Takes a file in. One that is no YAML by its name only counts.
+    ///
+    /// # Errors
+    /// When what it holds cannot be kept; what it holds that is wrong is noted, and told with the rest.
+    pub fn file(&mut self, file: &str, bytes: &[u8]) -> Result<(), RenderError> {
+        self.empty = false;
+        if !is_yaml(file) {
+            return Ok(());
+        }
+        let Self { building, .. } = self;
+        let inputs = building.inputs;
+        let documents = match yaml::documents(file, bytes) {
+            Ok(documents) => documents,
             Err(error) => {
                 let place = format!("{}:{}:{}", error.file, error.line, error.column);
-                built.broken.push(Broken { file: place, why: error.fault.to_string() });
+                building.broken(place, error.fault.to_string());
+                return Ok(());
+            }
+        };
+        if let Some(why) = damage(inputs, file, bytes, &documents) {
+            building.broken(file.to_owned(), why);
+            return Ok(());
+        }
+        for mut document in documents {
+            let origin = format!("{file}, line {}", document.line);
+            let decrypted = match &inputs.keys {
+                Some(keys) if !decrypt::is_left(&document.value) => decrypt::decrypt(&mut document.value, keys),
+                _ => Ok(false),
+            };
+            match decrypted {
+                Ok(decrypted) => building.add(document.value, decrypted, &origin)?,
+                Err(why) => building.broken(origin, format!("decryption failed: {why}")),
             }
         }
+        Ok(())
     }
-    Ok(built)
+
+    /// What was built.
+    ///
+    /// # Errors
+    /// Where there was no file.
+    pub fn finish(self) -> Result<Built, RenderError> {
+        match self.empty {
+            true => Err(RenderError::NoPath(self.building.kustomization.path.clone())),
+            false => Ok(self.building.finish()),
+        }
+    }
 }
 
 /// Why the encrypted documents of a file cannot be decrypted, if there are any and they cannot.
@@ -231,46 +259,76 @@ fn is_yaml(path: &str) -> bool {
     path.ends_with(".yaml") || path.ends_with(".yml")
 }
 
-/// Adds what one document holds: an object, or a list of them.
-fn add(
-    built: &mut Built,
-    origins: &mut BTreeMap<ObjectId, String>,
-    kustomization: &Kustomization,
-    seal: Option<&Seal>,
-    unread: bool,
-    document: Value,
-    origin: &str,
-) {
-    let mut broken = |why: String| built.broken.push(Broken { file: origin.to_owned(), why });
-    let mut document = match list_items(document) {
-        Ok(items) => {
-            return items.into_iter().for_each(|item| add(built, origins, kustomization, seal, unread, item, origin));
+/// A build that is under way.
+struct Building<'k> {
+    kustomization: &'k Kustomization,
+    inputs: &'k Inputs,
+    ignoring: Ignoring,
+    built: Built,
+    packer: Packer,
+    /// Where each object stands.
+    origins: BTreeMap<ObjectId, String>,
+}
+
+impl<'k> Building<'k> {
+    fn new(kustomization: &'k Kustomization, inputs: &'k Inputs) -> Self {
+        let (built, packer, origins) = (Built::default(), Packer::default(), BTreeMap::new());
+        Self { kustomization, inputs, ignoring: kustomization.ignoring(), built, packer, origins }
+    }
+
+    fn finish(self) -> Built {
+        Built { manifests: self.packer.finish(), ..self.built }
+    }
+
+    fn broken(&mut self, file: String, why: String) {
+        self.built.broken.push(Broken { file, why });
+    }
+
+    /// Adds an object of a kustomize build, with its variables put in.
+    fn add_object(&mut self, mut object: Object, decrypted: bool) -> Result<(), RenderError> {
+        let substituted = substitute(self.inputs, &mut object, decrypted)?;
+        let origin = object.source.to_string();
+        self.add(object.value, decrypted || substituted, &origin)
+    }
+
+    /// Adds what one document holds: an object, or a list of them. `secret` tells whether values stand in it that do not
+    /// stand in Git in clear.
+    fn add(&mut self, document: Value, secret: bool, origin: &str) -> Result<(), RenderError> {
+        let mut document = match list_items(document) {
+            Ok(items) => return items.into_iter().try_for_each(|item| self.add(item, secret, origin)),
+            Err(document) => document,
+        };
+        let mut broken = |why: String| {
+            self.built.broken.push(Broken { file: origin.to_owned(), why });
+            Ok(())
+        };
+        if let Some(why) = finish::refusal(&document, self.inputs.unread) {
+            return broken(why.to_owned());
         }
-        Err(document) => document,
-    };
-    if let Some(why) = finish::refusal(&document, unread) {
-        return broken(why.to_owned());
-    }
-    finish::finish(&mut document, kustomization);
-    let manifest = match Manifest::new(document) {
-        Ok(manifest) => manifest,
-        Err(error) => return broken(error.to_string()),
-    };
-    let manifest = match seal {
-        Some(seal) => {
-            let digest = seal.digest(manifest.digest());
-            built.secret.insert(manifest.id().clone());
-            manifest.with_secrets(digest)
+        finish::finish(&mut document, self.kustomization);
+        let manifest = match Manifest::new(document) {
+            Ok(manifest) => manifest,
+            Err(error) => return broken(error.to_string()),
+        };
+        let manifest = match self.inputs.seal.as_ref().filter(|_| secret) {
+            Some(seal) => {
+                let digest = seal.digest(manifest.digest());
+                self.built.secret.insert(manifest.id().clone());
+                manifest.with_secrets(digest)
+            }
+            None => manifest,
+        };
+        if is_flux_component(|key| manifest.label(key)) {
+            self.built.held_back.push(manifest.id().clone());
+            return Ok(());
         }
-        None => manifest,
-    };
-    if is_flux_component(|key| manifest.label(key)) {
-        return built.held_back.push(manifest.id().clone());
+        if let Some(before) = self.origins.insert(manifest.id().clone(), origin.to_owned()) {
+            return broken(format!("{} stands in {before} too; take one of the two out", manifest.id()));
+        }
+        self.packer.add(&manifest)?;
+        self.built.desired.insert(manifest.id().clone(), desired::desired(&manifest, &self.ignoring));
+        Ok(())
     }
-    if let Some(before) = origins.insert(manifest.id().clone(), origin.to_owned()) {
-        return broken(format!("{} stands in {before} too; take one of the two out", manifest.id()));
-    }
-    built.manifests.insert(manifest.id().clone(), manifest);
 }
 
 /// The items of a `List`; anything else comes back as it was.

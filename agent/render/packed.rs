@@ -1,72 +1,95 @@
 //! The manifests of a build, compressed: what a repair sends is taken from here, and nothing is built again for it.
 //!
-//! Kept in memory and nowhere else, because what was decrypted stands in it. Manifests are much like their neighbours, so
-//! a block of them takes about a tenth of their length, and one is found by unpacking its block alone.
+//! Kept in memory and nowhere else, because what was decrypted stands in it. Each manifest is packed by itself as it is
+//! made, so that a build of ten thousand holds no more than one of them whole, and is found without unpacking another.
+//! That is why a small one needs help: a dictionary of what is in every manifest ([`WORDS`]) stands before its text.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read as _, Write as _};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io;
 
-use flate2::Compression;
-use flate2::read::ZlibDecoder;
-use flate2::write::ZlibEncoder;
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 use serde_json::Value;
 use wickie_model::{Digest, Manifest, ObjectId};
 
-/// How many manifests a block holds.
-const BLOCK: usize = 64;
+/// What manifests are made of, the most frequent last, where the shortest references reach.
+const WORDS: &[u8] = br#"{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRole","rules":[{"apiGroups":[""],"resources":["pods"],"verbs":["get","list","watch","create","update","patch","delete"]}],"roleRef":{"subjects":[{"apiVersion":"batch/v1","kind":"CronJob","spec":{"jobTemplate":"schedule":"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition","openAPIV3Schema":{"description":"properties":{"type":"string","type":"object","type":"array","items":{"required":["apiVersion":"networking.k8s.io/v1","kind":"Ingress","spec":{"ingressClassName":"rules":[{"host":"http":{"paths":[{"backend":{"service":{"path":"/","pathType":"Prefix"}],"tls":["apiVersion":"v1","kind":"Secret","type":"Opaque","stringData":{"apiVersion":"v1","kind":"Namespace","apiVersion":"v1","kind":"ServiceAccount","apiVersion":"v1","data":{"kind":"ConfigMap","apiVersion":"v1","kind":"Service","spec":{"ports":[{"name":"http","port":80,"protocol":"TCP","targetPort":"http"}],"selector":{"app":"app.kubernetes.io/name":"}},"type":"ClusterIP"}},null]
+{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"annotations":{"labels":{"app.kubernetes.io/name":"app.kubernetes.io/part-of":"kustomize.toolkit.fluxcd.io/name":"kustomize.toolkit.fluxcd.io/namespace":"flux-system"},"name":"namespace":"default"},"spec":{"replicas":1,"selector":{"matchLabels":{"app":"strategy":{"type":"Recreate"},"template":{"metadata":{"labels":{"app":"spec":{"containers":[{"args":["command":["env":[{"name":"value":"valueFrom":{"secretKeyRef":{"key":"image":"imagePullPolicy":"IfNotPresent","livenessProbe":{"httpGet":{"path":"/healthz","port":"initialDelaySeconds":"periodSeconds":10},"name":"ports":[{"containerPort":8080,"name":"http","protocol":"TCP"}],"readinessProbe":{"resources":{"limits":{"cpu":"100m","memory":"128Mi"},"requests":{"cpu":"10m","memory":"64Mi"}},"securityContext":{"allowPrivilegeEscalation":false,"capabilities":{"drop":["ALL"]},"readOnlyRootFilesystem":true,"runAsNonRoot":true},"volumeMounts":[{"mountPath":"readOnly":true}],"serviceAccountName":"volumes":[{"configMap":{"emptyDir":{},"secretName":"}]}}}},null]
+[{"apiVersion":"v1","data":{"kind":"metadata":{"labels":{"kustomize.toolkit.fluxcd.io/name":"kustomize.toolkit.fluxcd.io/namespace":"flux-system"},"name":"#;
 
-/// The manifests of a build, in the order of their ids.
+/// The manifests of a build.
 #[derive(Clone, Debug, Default)]
-pub struct Packed(Vec<Block>);
+pub struct Packed(
+    /// By the hash of the object's id, in that order: ids are kept elsewhere, and long.
+    Vec<(u64, Box<[u8]>)>,
+);
 
-#[derive(Clone, Debug)]
-struct Block {
-    first: ObjectId,
-    deflated: Box<[u8]>,
-}
-
-/// A manifest as it is written in a block: its document, and its digest where that is not the document's.
+/// A manifest as it is written: its document, and its digest where that is not the document's.
 type Written<B> = (B, Option<Digest>);
 
-impl Packed {
-    /// Packs `manifests`.
+/// Packs manifests one by one.
+pub(super) struct Packer {
+    compress: Compress,
+    /// Of the manifest that is packed: text, and what becomes of it.
+    text: Vec<u8>,
+    deflated: Vec<u8>,
+    packed: Vec<(u64, Box<[u8]>)>,
+}
+
+impl Default for Packer {
+    fn default() -> Self {
+        let compress = Compress::new(Compression::fast(), false);
+        Self { compress, text: Vec::new(), deflated: Vec::new(), packed: Vec::new() }
+    }
+}
+
+impl Packer {
+    /// Adds one. Each id may come once.
     ///
     /// # Errors
     /// None that a disk or a link could cause: writing to memory fails with the process.
-    pub fn new(manifests: &BTreeMap<ObjectId, Manifest>) -> io::Result<Self> {
-        let all: Vec<_> = manifests.values().collect();
-        let blocks = all.chunks(BLOCK).map(|manifests| {
-            let mut deflated = ZlibEncoder::new(Vec::new(), Compression::fast());
-            for manifest in manifests {
-                let sealed = manifest.holds_secrets().then(|| manifest.digest());
-                let written: Written<&Value> = (manifest.body(), sealed);
-                serde_json::to_writer(&mut deflated, &written)?;
-                deflated.write_all(b"\n")?;
-            }
-            Ok(Block { first: manifests[0].id().clone(), deflated: deflated.finish()?.into_boxed_slice() })
-        });
-        blocks.collect::<io::Result<_>>().map(Self)
+    pub(super) fn add(&mut self, manifest: &Manifest) -> io::Result<()> {
+        let sealed = manifest.holds_secrets().then(|| manifest.digest());
+        let written: Written<&Value> = (manifest.body(), sealed);
+        self.text.clear();
+        serde_json::to_writer(&mut self.text, &written)?;
+        self.compress.reset();
+        self.compress.set_dictionary(WORDS).map_err(io::Error::other)?;
+        self.deflated.clear();
+        // What cannot be compressed becomes longer by a few bytes each 16 KiB.
+        self.deflated.reserve(self.text.len() + self.text.len() / 1024 + 64);
+        match self.compress.compress_vec(&self.text, &mut self.deflated, FlushCompress::Finish) {
+            Ok(Status::StreamEnd) => {}
+            Ok(status) => return Err(io::Error::other(format!("a manifest was not packed: {status:?}"))),
+            Err(error) => return Err(error.into()),
+        }
+        self.packed.push((hash(manifest.id()), self.deflated.as_slice().into()));
+        Ok(())
     }
 
-    /// The manifests of `ids`, as far as they were built.
+    /// All that were added.
+    pub(super) fn finish(mut self) -> Packed {
+        self.packed.sort_unstable_by_key(|(hash, _)| *hash);
+        self.packed.shrink_to_fit();
+        Packed(self.packed)
+    }
+}
+
+impl Packed {
+    /// The manifest of an object, if it was built.
     ///
     /// # Errors
-    /// When a block cannot be read, which takes memory that fails.
-    pub fn get<'a>(&self, ids: impl IntoIterator<Item = &'a ObjectId>) -> io::Result<BTreeMap<ObjectId, Manifest>> {
-        let mut wanted: BTreeMap<usize, Vec<&ObjectId>> = BTreeMap::new();
-        for id in ids {
-            let after = self.0.partition_point(|block| block.first <= *id);
-            if let Some(block) = after.checked_sub(1) {
-                wanted.entry(block).or_default().push(id);
+    /// When it cannot be read, which takes memory that fails.
+    pub fn get(&self, id: &ObjectId) -> io::Result<Option<Manifest>> {
+        let wanted = hash(id);
+        let first = self.0.partition_point(|(hash, _)| *hash < wanted);
+        for (_, deflated) in self.0[first..].iter().take_while(|(hash, _)| *hash == wanted) {
+            let manifest = unpack(deflated)?;
+            if manifest.id() == id {
+                return Ok(Some(manifest));
             }
         }
-        let mut found = BTreeMap::new();
-        for (block, mut ids) in wanted {
-            ids.sort();
-            let manifests = self.0[block].unpack()?.into_iter();
-            found.extend(manifests.filter(|(id, _)| ids.binary_search(&id).is_ok()));
-        }
-        Ok(found)
+        Ok(None)
     }
 
     /// All manifests.
@@ -74,30 +97,35 @@ impl Packed {
     /// # Errors
     /// As [`Packed::get`].
     pub fn all(&self) -> io::Result<BTreeMap<ObjectId, Manifest>> {
-        let mut all = BTreeMap::new();
-        for block in &self.0 {
-            all.extend(block.unpack()?);
-        }
-        Ok(all)
+        let all = self.0.iter().map(|(_, deflated)| unpack(deflated).map(|manifest| (manifest.id().clone(), manifest)));
+        all.collect()
     }
 }
 
-impl Block {
-    fn unpack(&self) -> io::Result<Vec<(ObjectId, Manifest)>> {
-        let mut text = Vec::new();
-        ZlibDecoder::new(&*self.deflated).read_to_end(&mut text)?;
-        let mut manifests = Vec::with_capacity(BLOCK);
-        for written in serde_json::Deserializer::from_slice(&text).into_iter::<Written<Value>>() {
-            let (body, sealed) = written?;
-            let manifest = Manifest::new(body).map_err(io::Error::other)?;
-            let manifest = match sealed {
-                Some(digest) => manifest.with_secrets(digest),
-                None => manifest,
-            };
-            manifests.push((manifest.id().clone(), manifest));
+fn hash(id: &ObjectId) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn unpack(deflated: &[u8]) -> io::Result<Manifest> {
+    let mut inflate = Decompress::new(false);
+    inflate.set_dictionary(WORDS).map_err(io::Error::other)?;
+    let mut text = Vec::with_capacity(deflated.len() * 4);
+    loop {
+        let read = usize::try_from(inflate.total_in()).map_err(io::Error::other)?;
+        match inflate.decompress_vec(&deflated[read..], &mut text, FlushDecompress::Finish)? {
+            Status::StreamEnd => break,
+            Status::Ok | Status::BufError if text.len() == text.capacity() => text.reserve(text.len().max(512)),
+            status => return Err(io::Error::other(format!("a packed manifest ends early: {status:?}"))),
         }
-        Ok(manifests)
     }
+    let (body, sealed): Written<Value> = serde_json::from_slice(&text)?;
+    let manifest = Manifest::new(body).map_err(io::Error::other)?;
+    Ok(match sealed {
+        Some(digest) => manifest.with_secrets(digest),
+        None => manifest,
+    })
 }
 
 #[cfg(test)]
@@ -106,48 +134,75 @@ mod tests {
 
     use super::*;
 
-    fn manifest(name: &str, kind: &str) -> Manifest {
+    fn manifest(name: &str, kind: &str, text: &str) -> Manifest {
         let body = json!({
             "apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": "shop"},
-            "data": {"big": 9_007_199_254_740_993_u64, "text": "ä\u{2028}\n"}
+            "data": {"big": 9_007_199_254_740_993_u64, "text": text}
         });
         Manifest::new(body).unwrap()
     }
 
     fn many(count: usize) -> BTreeMap<ObjectId, Manifest> {
-        let plain = (0..count).map(|index| manifest(&format!("till-{index:05}"), "ConfigMap"));
-        let sealed = manifest("keys", "Secret").with_secrets(Digest::of(b"sealed"));
-        plain.chain([sealed]).map(|manifest| (manifest.id().clone(), manifest)).collect()
+        let plain = (0..count).map(|index| manifest(&format!("till-{index:05}"), "ConfigMap", "ä\u{2028}\n"));
+        let noise = |length: usize| std::iter::repeat_with(|| fastrand::char(..)).take(length).collect::<String>();
+        let large = [100_000, 10].map(|length| manifest(&format!("noise-{length}"), "ConfigMap", &noise(length)));
+        let even = manifest("even", "ConfigMap", &"a".repeat(1_000_000));
+        let sealed = manifest("keys", "Secret", "").with_secrets(Digest::of(b"sealed"));
+        plain.chain(large).chain([sealed, even]).map(|manifest| (manifest.id().clone(), manifest)).collect()
+    }
+
+    fn packed(manifests: &BTreeMap<ObjectId, Manifest>) -> Packed {
+        let mut packer = Packer::default();
+        manifests.values().for_each(|manifest| packer.add(manifest).unwrap());
+        packer.finish()
     }
 
     #[test]
     fn what_is_unpacked_is_what_was_packed() {
-        for count in [0, 1, BLOCK - 1, BLOCK, 3 * BLOCK + 7] {
-            let manifests = many(count);
-            let packed = Packed::new(&manifests).unwrap();
-            assert_eq!(packed.all().unwrap(), manifests);
-            for (id, manifest) in &manifests {
-                assert_eq!(packed.get([id]).unwrap(), BTreeMap::from([(id.clone(), manifest.clone())]));
-            }
-            assert_eq!(packed.get(manifests.keys()).unwrap(), manifests);
+        let manifests = many(200);
+        let packed = packed(&manifests);
+        assert_eq!(packed.all().unwrap(), manifests);
+        for (id, manifest) in &manifests {
+            assert_eq!(packed.get(id).unwrap().as_ref(), Some(manifest));
         }
         assert_eq!(Packed::default().all().unwrap(), BTreeMap::new());
     }
 
     #[test]
     fn what_was_not_built_is_not_found() {
-        let packed = Packed::new(&many(200)).unwrap();
+        let packed = packed(&many(200));
         for (name, kind) in [("a", "Aardvark"), ("till-00064x", "ConfigMap"), ("zzz", "Zebra")] {
-            let stranger = manifest(name, kind);
-            assert_eq!(packed.get([stranger.id()]).unwrap(), BTreeMap::new());
+            assert_eq!(packed.get(manifest(name, kind, "").id()).unwrap(), None);
         }
     }
 
     #[test]
-    fn it_takes_a_tenth_of_the_room() {
-        let manifests = many(1000);
-        let length: usize = manifests.values().map(|manifest| manifest.body().to_string().len()).sum();
-        let packed: usize = Packed::new(&manifests).unwrap().0.iter().map(|block| block.deflated.len()).sum();
-        assert!(packed * 10 < length, "{packed} of {length}");
+    fn two_of_one_hash_are_told_apart() {
+        let manifests = many(2);
+        let all = packed(&manifests).0;
+        let together = Packed(all.into_iter().map(|(_, deflated)| (0, deflated)).collect());
+        assert_eq!(together.all().unwrap(), manifests);
+        for (id, manifest) in &manifests {
+            let mut same = together.clone();
+            same.0.iter_mut().for_each(|(of, _)| *of = hash(id));
+            assert_eq!(same.get(id).unwrap().as_ref(), Some(manifest));
+        }
+    }
+
+    #[test]
+    fn a_small_one_takes_a_third_of_the_room() {
+        let body = json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "till", "namespace": "shop", "labels": {"app": "till"}},
+            "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "till"}}, "template": {
+                "metadata": {"labels": {"app": "till"}},
+                "spec": {"containers": [{"name": "till", "image": "example.com/till:1.2", "ports": [{"containerPort": 8080}],
+                    "resources": {"requests": {"cpu": "50m", "memory": "32Mi"}, "limits": {"memory": "64Mi"}}}]}
+            }}
+        });
+        let manifest = Manifest::new(body).unwrap();
+        let length = manifest.body().to_string().len();
+        let packed = packed(&BTreeMap::from([(manifest.id().clone(), manifest)])).0[0].1.len();
+        assert!(packed * 3 < length, "{packed} of {length}");
     }
 }

@@ -327,15 +327,8 @@ impl Drive {
         }
         let (shared, source, owner) = (self.shared.clone(), git, name.clone());
         self.answer(async move {
-            if let Some(before) = before {
-                match run::unchanged(&shared, &source, &before, &key).await {
-                    Ok(None) => {}
-                    Ok(Some(wanted)) => return Event::Built(owner, key, Ok((wanted, false))),
-                    Err(error) => return Event::Built(owner, key, Err(error)),
-                }
-            }
-            let built = run::build(&shared, &spec, &inputs, &source, &key).await;
-            Event::Built(owner, key, built.map(|wanted| (wanted, true)))
+            let built = run::wanted(&shared, &spec, &inputs, &source, &key, before.as_deref()).await;
+            Event::Built(owner, key, built)
         });
     }
 

@@ -105,8 +105,8 @@ impl Drive {
         let (Some(source), Ok(inputs)) = (self.git_source(&spec.source), self.inputs_of(name, &spec)) else { return };
         let (shared, owner) = (self.shared.clone(), name.clone());
         self.answer(async move {
-            let built = run::build(&shared, &spec, &inputs, &source, &key).await;
-            Event::Built(owner, key, built.map(|wanted| (wanted, false)))
+            let built = run::wanted(&shared, &spec, &inputs, &source, &key, None).await;
+            Event::Built(owner, key, built.map(|(wanted, _)| (wanted, false)))
         });
     }
 

@@ -12,7 +12,7 @@ use wickie_model::{Digest, Hasher};
 
 use super::RunError;
 use crate::config::Kustomization;
-use crate::render::{self, Built, Inputs, RenderError};
+use crate::render::{self, Built, Inputs, Plain, RenderError};
 use crate::source::{FileEntry, FileMode, Found, Reached, Snapshot, SourceError};
 
 /// Rounds of one build, each of which brings something new.
@@ -110,8 +110,7 @@ pub(super) async fn build(
         Start::Link(why) => return Err(RenderError::Link { path: kustomization.path.clone(), why }.into()),
     };
     if !render::takes_kustomize(kustomization, files.iter().map(|file| file.path.as_str())) {
-        let built = render::build_plain(kustomization, inputs, &read(snapshot, files).await?)?;
-        return Ok(Gathered::Built(built, tree.trace));
+        return Ok(Gathered::Built(build_plain(snapshot, kustomization, inputs, files).await?, tree.trace));
     }
     tree.add_folder(&path, files).await?;
     for _ in 0..ROUNDS {
@@ -129,14 +128,20 @@ pub(super) async fn build(
     Err(RunError::Endless { rounds: ROUNDS })
 }
 
-/// Reads the files of a plain build. Links are no files: what they lead to stands for itself.
-async fn read(snapshot: &Snapshot, entries: Vec<FileEntry>) -> Result<render::Files, SourceError> {
-    let mut files = render::Files::new();
-    for entry in entries.into_iter().filter(|entry| entry.mode != FileMode::Symlink) {
-        let bytes = snapshot.read(entry.oid).await?;
-        files.insert(entry.path, bytes);
+/// Builds from plain files. Links are no files: what they lead to stands for itself.
+async fn build_plain(
+    snapshot: &Snapshot,
+    kustomization: &Kustomization,
+    inputs: &Inputs,
+    mut files: Vec<FileEntry>,
+) -> Result<Built, RunError> {
+    // Of two objects of one name that of the first file counts, by its path.
+    files.sort_unstable_by(|one, other| one.path.cmp(&other.path));
+    let mut plain = Plain::new(kustomization, inputs);
+    for entry in files.into_iter().filter(|entry| entry.mode != FileMode::Symlink) {
+        plain.file(&entry.path, &snapshot.read(entry.oid).await?)?;
     }
-    Ok(files)
+    Ok(plain.finish()?)
 }
 
 /// The folder that a build starts from.

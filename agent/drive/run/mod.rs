@@ -18,12 +18,9 @@ use std::rc::Rc;
 
 use tokio::sync::Semaphore;
 use wickie_model::{
-    Digest, Entry, EntryState, Inventory, Manifest, ObjectId, Resource, ResourceKind, ResourceName, Revision, Severity,
-    reason,
+    Digest, Entry, EntryState, Inventory, ObjectId, Resource, ResourceKind, ResourceName, Revision, Severity, reason,
 };
-use wickie_plan::{
-    Action, Checked, Desired, Observed, Plan, Policy, Refusal, Request, Ssa, Wave, Withheld, ignore, plan,
-};
+use wickie_plan::{Action, Checked, Desired, Observed, Plan, Policy, Refusal, Request, Wave, Withheld, plan};
 
 use super::announce::{Announcer, Said};
 use super::claims::Claims;
@@ -31,8 +28,8 @@ use super::targets::{NoTarget, Target};
 use super::values::Trouble;
 use crate::apply::{Done, Failure, Outcome};
 use crate::cluster::{ApiError, Class, Cluster, FieldConflict};
+use crate::config::Kustomization;
 use crate::config::git::GitSource;
-use crate::config::{Ignoring, Kustomization};
 use crate::render::{self, Built, Inputs, Packed, RenderError, Seal};
 use crate::source::{Git, SourceError, SourceErrorClass, Traffic};
 use crate::store::{Batch, Changes, InventoryChange, Store, StoreError};
@@ -133,8 +130,6 @@ pub(super) enum RunError {
     Refused(#[from] Refusal),
     #[error("what is to be done cannot be written down, so nothing was done")]
     Store(#[from] StoreError),
-    #[error("the manifests that were built cannot be kept in memory, or not be read from there")]
-    Packed(#[from] std::io::Error),
 }
 
 impl RunError {
@@ -157,30 +152,49 @@ pub(super) const BUILDS: usize = 2;
 /// How often more is fetched for one build.
 const WIDENINGS: usize = 16;
 
+/// What a Kustomization wants, and whether it was built anew for that: what was built `before` serves as long as it would
+/// come out the same.
+pub(super) async fn wanted(
+    shared: &Shared,
+    kustomization: &Kustomization,
+    inputs: &Inputs,
+    source: &GitSource,
+    expected: &BuildKey,
+    before: Option<&Wanted>,
+) -> Result<(Rc<Wanted>, bool), RunError> {
+    // It is never closed.
+    let _leave = shared.building.acquire().await;
+    // A build is large even before it begins: those of a thousand Kustomizations that wait for their turn are not made yet.
+    Box::pin(async {
+        if let Some(before) = before
+            && let Some(same) = unchanged(shared, source, before, expected).await?
+        {
+            return Ok((same, false));
+        }
+        build(shared, kustomization, inputs, source, expected).await.map(|built| (built, true))
+    })
+    .await
+}
+
 /// Builds what a Kustomization wants from the stored snapshot that `expected` names, verified again as it is loaded.
 ///
 /// What it needs and was not fetched is fetched now, for that very commit; a new commit is not accepted before all that
 /// is known to be needed is here, so this is for what came into use since.
-pub(super) async fn build(
+async fn build(
     shared: &Shared,
     kustomization: &Kustomization,
     inputs: &Inputs,
     source: &GitSource,
     expected: &BuildKey,
 ) -> Result<Rc<Wanted>, RunError> {
-    // It is never closed.
-    let _leave = shared.building.acquire().await;
     for _ in 0..WIDENINGS {
         let snapshot = shared.git.load_at(source, &expected.revision).await?;
         let snapshot = snapshot.ok_or_else(|| RunError::NoSnapshot(source.name.clone(), expected.revision.clone()))?;
         let lacks = match gather::build(&snapshot, kustomization, inputs).await? {
-            Gathered::Built(Built { manifests, broken, held_back, secret }, trace) => {
-                tracing::debug!(kustomization = %kustomization.name, revision = %snapshot.revision(), objects = manifests.len(), "built");
-                let ignoring = kustomization.ignoring();
-                let desired =
-                    manifests.iter().map(|(id, manifest)| (id.clone(), desired(manifest, &ignoring))).collect();
-                let (manifests, seal) = (Rc::new(Packed::new(&manifests)?), inputs.seal().cloned());
-                let key = expected.clone();
+            Gathered::Built(built, trace) => {
+                let Built { desired, manifests, broken, held_back, secret } = built;
+                tracing::debug!(kustomization = %kustomization.name, revision = %snapshot.revision(), objects = desired.len(), "built");
+                let (manifests, seal, key) = (Rc::new(manifests), inputs.seal().cloned(), expected.clone());
                 return Ok(Rc::new(Wanted { key, desired, manifests, broken, held_back, secret, seal, trace }));
             }
             Gathered::Lacks(paths) => paths.into_iter().collect::<Vec<_>>(),
@@ -199,7 +213,7 @@ pub(super) async fn build(
 
 /// What was built before, where building it again would come to the same: nothing that it was built from has changed but
 /// the revision, and everything that the build looked at is the same in the new one.
-pub(super) async fn unchanged(
+async fn unchanged(
     shared: &Shared,
     source: &GitSource,
     before: &Wanted,
@@ -214,26 +228,6 @@ pub(super) async fn unchanged(
         return Ok(None);
     }
     Ok(Some(Rc::new(Wanted { key: expected.clone(), ..before.clone() })))
-}
-
-/// What a plan needs to know of a manifest. Source of the marks: Flux, "Controlling the apply behavior of resources".
-fn desired(manifest: &Manifest, ignoring: &Ignoring) -> Desired {
-    let mark = |name: &str| manifest.mark(&format!("kustomize.toolkit.fluxcd.io/{name}"));
-    let ssa = match mark("ssa").map(str::to_ascii_lowercase).as_deref() {
-        Some("merge") => Ssa::Merge,
-        Some("ifnotpresent") => Ssa::IfNotPresent,
-        Some("ignore") => Ssa::Ignore,
-        _ => Ssa::Override,
-    };
-    let ignored = ignoring.of(manifest.body());
-    Desired {
-        version: manifest.gvk().version.clone(),
-        digest: ignore::digest(manifest.digest(), &ignored),
-        ssa,
-        force: mark("force").is_some_and(|value| value.eq_ignore_ascii_case("enabled")),
-        paused: mark("reconcile").is_some_and(|value| value.eq_ignore_ascii_case("disabled")),
-        ignored,
-    }
 }
 
 /// All that one run works on.
@@ -324,8 +318,7 @@ impl Job {
         self.write_intent(&plan).await?;
         let executor = self.target.executor(&self.kustomization);
         for wave in &plan.waves {
-            let sent = wave.steps.iter().filter(|step| step.action.applies()).map(|step| &step.id);
-            let outcomes = executor.wave(wave, &self.wanted.manifests.get(sent)?).await;
+            let outcomes = executor.wave(wave, |id| self.wanted.manifests.get(id)).await;
             let lost = outcomes.iter().any(|outcome| matches!(outcome.done, Done::NotTried));
             self.record(wave, outcomes, report).await?;
             if lost {
