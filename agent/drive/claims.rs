@@ -16,6 +16,7 @@ pub(super) struct Claims {
     objects: HashMap<ResourceName, HashSet<ObjectId>>,
     /// The owners whose objects are not in the agent's own cluster, and where they are.
     places: HashMap<ResourceName, String>,
+    moves: u64,
 }
 
 #[derive(Debug)]
@@ -28,8 +29,14 @@ struct Claim {
 }
 
 impl Claims {
+    /// Counts the changes: as long as this stays, every question has the answer that it had.
+    pub(super) fn moves(&self) -> u64 {
+        self.moves
+    }
+
     /// Where an owner's objects are; nothing: in the agent's own cluster. Two of the same name in two clusters are two.
     pub(super) fn place(&mut self, owner: &ResourceName, place: Option<String>) {
+        self.moves += 1;
         match place {
             Some(place) => drop(self.places.insert(owner.clone(), place)),
             None => drop(self.places.remove(owner)),
@@ -62,6 +69,7 @@ impl Claims {
         ids: impl IntoIterator<Item = &'a ObjectId>,
         flag: fn(&mut Claim) -> &mut bool,
     ) {
+        self.moves += 1;
         let mut objects = self.objects.remove(owner).unwrap_or_default();
         for id in &objects {
             let own = self.claims.get_mut(id).into_iter().flatten().filter(|claim| claim.owner == *owner);

@@ -79,6 +79,7 @@ pub(super) struct Live {
     judges: Rc<RefCell<Judges>>,
     /// Whether each namespace is watched by itself.
     by_namespace: bool,
+    moves: u64,
 }
 
 /// Whose rules of health the objects of each owner are judged by.
@@ -86,7 +87,13 @@ pub(super) type Judges = HashMap<ResourceName, Rc<Kustomization>>;
 
 impl Live {
     pub(super) fn new(cluster: Cluster, serial: u64, sender: mpsc::Sender<Event>, by_namespace: bool) -> Self {
-        Self { cluster, serial, sender, places: HashMap::new(), judges: Rc::default(), by_namespace }
+        Self { cluster, serial, sender, places: HashMap::new(), judges: Rc::default(), by_namespace, moves: 0 }
+    }
+
+    /// Counts what could make a difference to a plan: as long as this stays, every object that was seen looks as it did.
+    /// That its status or its health is another makes none.
+    pub(super) fn moves(&self) -> u64 {
+        self.moves
     }
 
     /// The watch that shows an object.
@@ -113,6 +120,7 @@ impl Live {
             let keep = same && !(watched.whole && judged_anew(&place.0));
             if !keep {
                 watched.task.abort();
+                self.moves += 1;
             }
             keep
         });
@@ -120,6 +128,7 @@ impl Live {
             if self.places.contains_key(place) {
                 continue;
             }
+            self.moves += 1;
             let ((group, kind), namespace) = place;
             let gvk = Gvk { group: group.clone(), version: version.clone(), kind: kind.clone() };
             let judges = whole.then(|| self.judges.clone());
@@ -140,6 +149,7 @@ impl Live {
     ) -> Vec<(ResourceName, Option<ObjectId>)> {
         let place = ((gvk.group.clone(), gvk.kind.clone()), namespace);
         let Some(watched) = self.places.get_mut(&place) else { return Vec::new() };
+        self.moves += u64::from(!matches!(seen, Seen::Here(_)));
         match seen {
             Seen::Blind(error) => {
                 watched.blind = Some(error);
@@ -165,6 +175,9 @@ impl Live {
                 let seen = watched.seen.get_or_insert_default();
                 let before = seen.get(&noticed.id);
                 let Some((id, sighting)) = Sighting::new(noticed, before) else { return Vec::new() };
+                let same =
+                    before.is_some_and(|before| before.metadata == sighting.metadata && before.owner == sighting.owner);
+                self.moves += u64::from(!same || watched.blind.is_some());
                 let owner = sighting.owner.clone();
                 watched.version = watched.version.max(sighting.version);
                 watched.blind = None;

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use wickie_model::{Digest, Gvk, Hasher, ObjectId, ResourceName, Verdict};
-use wickie_plan::{HealthRule, HealthRules, drift};
+use wickie_plan::{HealthRule, HealthRules, drift, health};
 
 use super::live::Judges;
 use crate::cluster::watch::{Arrival, Arrived};
@@ -133,17 +133,23 @@ fn verdict(gvk: &Gvk, text: &Text, metadata: &BTreeMap<&str, &RawValue>, rules: 
     let value = |raw: &RawValue| serde_json::from_str::<Value>(raw.get()).unwrap_or_default();
     let rule: Option<&HealthRule> = rules.and_then(|rules| rules.of(&gvk.group, &gvk.kind));
     let all = rule.is_some();
-    let mut object: Map<String, Value> = text
-        .0
-        .iter()
-        .filter(|(name, _)| all || matches!(name.as_str(), "spec" | "status"))
-        .map(|(name, raw)| (name.clone(), value(raw)))
-        .collect();
-    if !all {
-        let named = ["generation", "deletionTimestamp"].into_iter();
-        let named = named.filter_map(|name| Some((name.to_owned(), value(metadata.get(name)?))));
-        object.insert("metadata".to_owned(), Value::Object(named.collect()));
-    }
+    let some = |fields: &BTreeMap<&str, &RawValue>, named: &[&str]| {
+        let named = named.iter().filter_map(|name| Some(((*name).to_owned(), value(fields.get(name)?))));
+        Value::Object(named.collect())
+    };
+    let object: Map<String, Value> = match all {
+        true => text.0.iter().map(|(name, raw)| (name.clone(), value(raw))).collect(),
+        false => {
+            let field = |name: &str| text.0.get(name).map(|raw| &**raw);
+            let spec = field("spec").and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
+            let parts = [
+                ("metadata", some(metadata, &["deletionTimestamp", "generation"])),
+                ("spec", some(&spec, &health::SPEC)),
+                ("status", field("status").map(value).unwrap_or_default()),
+            ];
+            parts.into_iter().map(|(name, part)| (name.to_owned(), part)).collect()
+        }
+    };
     let object = Value::Object(object);
     match rules {
         Some(rules) => rules.health(&gvk.group, &gvk.kind, &object),

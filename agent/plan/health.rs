@@ -6,6 +6,9 @@
 use serde_json::Value;
 use wickie_model::{Health, Verdict};
 
+/// The fields of a spec that any of these rules looks at: whoever judges many objects need not read the rest.
+pub const SPEC: [&str; 4] = ["clusterIP", "replicas", "type", "updateStrategy"];
+
 /// The health of `object`, of which group and kind are given.
 pub fn health(group: &str, kind: &str, object: &Value) -> Verdict {
     if let Some(verdict) = terminating(object).or_else(|| unobserved(object)) {
@@ -248,8 +251,38 @@ mod tests {
 
     use super::*;
 
-    fn of(group: &str, kind: &str, object: Value) -> Health {
-        health(group, kind, &object).health
+    fn of(group: &str, kind: &str, mut object: Value) -> Health {
+        let verdict = health(group, kind, &object);
+        if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
+            spec.retain(|field, _| SPEC.contains(&field.as_str()));
+        }
+        assert_eq!(health(group, kind, &object), verdict, "judged by a field that is not named");
+        verdict.health
+    }
+
+    #[test]
+    fn a_stateful_set_goes_by_its_strategy() {
+        let object = |strategy: Value, updated: i64| {
+            json!({
+                "spec": {"replicas": 3, "serviceName": "till", "updateStrategy": strategy},
+                "status": {"replicas": 3, "readyReplicas": 3, "updatedReplicas": updated, "currentReplicas": 3,
+                           "currentRevision": "a", "updateRevision": "b"}
+            })
+        };
+        let of = |strategy, updated| of("apps", "StatefulSet", object(strategy, updated));
+        assert_eq!(of(json!({"type": "OnDelete"}), 0), Health::Current);
+        assert_eq!(of(json!({"type": "RollingUpdate"}), 3), Health::InProgress);
+        let partition = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 2}});
+        assert_eq!(of(partition.clone(), 0), Health::InProgress);
+        assert_eq!(of(partition, 1), Health::Current);
+    }
+
+    #[test]
+    fn a_load_balancer_is_waited_for_until_it_has_an_address() {
+        let service = |ip: &str| json!({"spec": {"type": "LoadBalancer", "clusterIP": ip, "ports": [{"port": 80}]}});
+        assert_eq!(of("", "Service", service("")), Health::InProgress);
+        assert_eq!(of("", "Service", service("10.0.0.1")), Health::Current);
+        assert_eq!(of("", "Service", json!({"spec": {"type": "ClusterIP"}})), Health::Current);
     }
 
     #[test]

@@ -61,6 +61,7 @@ impl Drive {
             inventory: state.inventory.clone(),
             search: false,
             versions: std::mem::take(&mut state.versions),
+            rested: None,
         };
         let in_cluster = self.declared.get(&resource(name)).is_some_and(|declared| declared.origin == Origin::Cluster);
         // The Kustomizations' definition is in the agent's own cluster, wherever the objects are.

@@ -22,7 +22,7 @@ use wickie_plan::cycle::{self, Cause, Effect, Gate, Moment, Pace, Remedy};
 use wickie_plan::{Extent, Policy, Withheld};
 
 use super::lease::Role;
-use super::run::{self, BuildKey, Job, Report, RunError, Wanted};
+use super::run::{self, BuildKey, Job, Report, RunError, Still, Wanted};
 use super::targets::{Aim, Target};
 use super::{Drive, Event};
 use crate::chain::chain;
@@ -60,6 +60,8 @@ pub(super) struct KustomizationState {
     /// The inventory may lack something: nothing here says that it was ever applied in full.
     search: bool,
     versions: HashMap<ObjectId, u64>,
+    /// See [`Job::rested`].
+    rested: Option<(Still, u32)>,
     /// What it wants, as last built.
     wanted: Option<Rc<Wanted>>,
     /// What it was built with.
@@ -117,6 +119,7 @@ impl KustomizationState {
             inventory: inventory.into(),
             search: false,
             versions: HashMap::new(),
+            rested: None,
             wanted: None,
             inputs: Rc::default(),
             run: None,
@@ -404,6 +407,7 @@ impl Drive {
             inventory: state.inventory.clone(),
             search,
             versions: std::mem::take(&mut state.versions),
+            rested: state.rested.take(),
         };
         let owner = name.clone();
         self.answer(async move { Event::Reported(owner, Box::new(Reported::Run(job.run().await))) });
@@ -429,13 +433,19 @@ impl Drive {
             Reported::Run(report) => (report, false),
             Reported::Final(report) | Reported::Vanishing(report) => (report, true),
         };
-        state.inventory = std::mem::take(&mut report.inventory);
+        let before = std::mem::replace(&mut state.inventory, std::mem::take(&mut report.inventory));
+        // Most runs find all as it was: then there is nothing else to watch.
+        let changed = !Rc::ptr_eq(&before, &state.inventory);
+        self.live_stale |= changed;
         state.search &= !report.searched;
         state.stale.wrote(&report.written);
         // What was written over a connection that is given up says nothing of what the new one leads to.
         state.versions =
             if state.is_for(report.target) { std::mem::take(&mut report.versions) } else { HashMap::new() };
-        self.shared.claims.borrow_mut().have(name, state.inventory.keys());
+        state.rested = report.rested.take();
+        if changed {
+            self.shared.claims.borrow_mut().have(name, state.inventory.keys());
+        }
         if vanishing {
             if let Some(declared) = self.declared.get(&resource(name)).cloned() {
                 self.drop_finalizer(&declared);
@@ -453,7 +463,6 @@ impl Drive {
         let withheld = !last && self.note_withheld(name, &report);
         let Some(state) = self.kustomizations.get_mut(name) else { return };
         state.report = Some(report);
-        self.live_stale = true;
         if last && failed {
             self.say_unfinished(name);
         }

@@ -11,6 +11,7 @@
 mod gather;
 mod lost;
 mod observe;
+mod still;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -34,9 +35,11 @@ use crate::render::{self, Built, Inputs, Packed, RenderError, Seal};
 use crate::source::{Git, SourceError, SourceErrorClass, Traffic};
 use crate::store::{Batch, Changes, InventoryChange, Store, StoreError};
 use gather::{Gathered, Trace};
+use observe::Seen;
 
 pub(super) use gather::reach;
 pub(super) use lost::Lost;
+pub(super) use still::Still;
 
 /// What every run shares.
 #[derive(Clone)]
@@ -243,6 +246,9 @@ pub(super) struct Job {
     pub(super) search: bool,
     /// The versions that our own writes led to: what was seen before them is old.
     pub(super) versions: HashMap<ObjectId, u64>,
+    /// What the last plan looked at, if there was nothing to do and all objects were seen as they had been left; with how
+    /// many there were.
+    pub(super) rested: Option<(Still, u32)>,
 }
 
 /// What a run did.
@@ -254,6 +260,8 @@ pub(super) struct Report {
     /// The connection over which it was done: versions are those of its cluster.
     pub(super) target: u64,
     pub(super) versions: HashMap<ObjectId, u64>,
+    /// For the next run: see [`Job::rested`].
+    pub(super) rested: Option<(Still, u32)>,
     pub(super) changes: Changes,
     /// What was done, an object a line: for the event.
     pub(super) done: Vec<String>,
@@ -308,11 +316,21 @@ impl Job {
 
     async fn try_run(&mut self, report: &mut Report) -> Result<(), RunError> {
         report.searched = self.search().await?;
-        let observed = self.observe().await?;
+        let still = self.still();
+        if let Some((before, unchanged)) = self.rested.take()
+            && before == still
+        {
+            report.changes.unchanged = unchanged;
+            report.rested = Some((before, unchanged));
+            return Ok(());
+        }
+        let Seen { observed, at_rest } = self.observe().await?;
         let plan = self.plan(&observed)?;
         report.changes.unchanged = count(plan.unchanged);
         report.withheld.clone_from(&plan.withheld);
         if plan.is_empty() {
+            let rests = at_rest && report.withheld.is_empty() && !report.searched;
+            report.rested = rests.then_some((still, report.changes.unchanged));
             return Ok(());
         }
         self.write_intent(&plan).await?;

@@ -23,8 +23,17 @@ const FIRST_LIST: Duration = Duration::from_secs(30);
 /// How many objects are read at once.
 const IN_FLIGHT: usize = 8;
 
+/// What is there.
+pub(super) struct Seen {
+    pub(super) observed: BTreeMap<ObjectId, Observed>,
+    /// The watches show every object just as it was left: as long as they tell of nothing else, it stays so.
+    pub(super) at_rest: bool,
+}
+
 /// What a look at the watches says of an object.
 enum Glance {
+    /// It is as it was left.
+    AtRest,
     Known(Observed),
     Suspect,
     Wait,
@@ -33,13 +42,14 @@ enum Glance {
 
 impl Job {
     /// What is there, of every object of the inventory.
-    pub(super) async fn observe(&mut self) -> Result<BTreeMap<ObjectId, Observed>, RunError> {
+    pub(super) async fn observe(&mut self) -> Result<Seen, RunError> {
         let deadline = tokio::time::Instant::now() + FIRST_LIST;
-        let mut observed = BTreeMap::new();
+        let (mut observed, mut at_rest) = (BTreeMap::new(), true);
         let mut suspects = Vec::new();
         for (id, entry) in &*self.inventory {
             // What was never confirmed is sent, whatever is there: after a crash nothing is read only to be sent.
             if entry.state == EntryState::Planned {
+                at_rest = false;
                 // What Git has no more is read before it is deleted.
                 if !self.wanted.desired.contains_key(id) {
                     suspects.push((id.clone(), entry.clone()));
@@ -47,12 +57,14 @@ impl Job {
                 continue;
             }
             match self.glance_when_seen(id, entry, deadline).await? {
-                Some(known) => {
+                Some((known, rests)) => {
+                    at_rest &= rests;
                     observed.insert(id.clone(), known);
                 }
                 None => suspects.push((id.clone(), entry.clone())),
             }
         }
+        at_rest &= suspects.is_empty();
         let read: Vec<_> = futures_util::stream::iter(suspects)
             .map(|(id, entry)| {
                 let job = &*self;
@@ -75,20 +87,22 @@ impl Job {
                 Err(error) => tracing::debug!(object = %id, %error, "not seen"),
             }
         }
-        Ok(observed)
+        Ok(Seen { observed, at_rest })
     }
 
-    /// A glance, as soon as the watch of the kind has anything to show; nothing where the object must be read.
+    /// A glance, as soon as the watch of the kind has anything to show, and whether the object is at rest; nothing where it
+    /// must be read.
     async fn glance_when_seen(
         &self,
         id: &ObjectId,
         entry: &Entry,
         deadline: tokio::time::Instant,
-    ) -> Result<Option<Observed>, RunError> {
+    ) -> Result<Option<(Observed, bool)>, RunError> {
         loop {
             let seen = self.target.seen.notified();
             match self.glance(id, entry) {
-                Glance::Known(observed) => return Ok(Some(observed)),
+                Glance::AtRest => return Ok(Some((Observed::Same, true))),
+                Glance::Known(observed) => return Ok(Some((observed, false))),
                 Glance::Suspect => return Ok(None),
                 Glance::Away(error) => return Err(self.unseen(error)),
                 Glance::Wait => {
@@ -109,7 +123,11 @@ impl Job {
                 let metadata = self.wanted.seal(id).map_or(sighting.metadata, |seal| seal.digest(sighting.metadata));
                 let same = entry.fingerprint.as_ref().is_some_and(|left| left.metadata == metadata);
                 let old = self.versions.get(id).is_some_and(|ours| sighting.version < *ours);
-                if same || old { Glance::Known(Observed::Same) } else { Glance::Suspect }
+                match (same, old) {
+                    (true, _) => Glance::AtRest,
+                    (false, true) => Glance::Known(Observed::Same),
+                    (false, false) => Glance::Suspect,
+                }
             }
             // The watch is not yet as far as our own write.
             Look::NotSeen(version) if self.versions.get(id).is_some_and(|ours| version < *ours) => {
