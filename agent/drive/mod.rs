@@ -51,6 +51,7 @@ use wickie_plan::course::Course;
 
 use crate::cluster::watch::Seen;
 use crate::cluster::{Class, Cluster, ConnectError, Connection, Fence};
+use crate::config::git::GitSource;
 use crate::config::{Declared, Files, KubeConfigRef, NodeConfig, Secrets, ValuesName};
 use crate::report::Reporter;
 use crate::serve::{self, Command, Hooks, Metrics, ServeError, Served, Supervisor, SupervisorError};
@@ -175,6 +176,8 @@ struct Drive {
     declared: BTreeMap<Resource, Declared>,
     records: BTreeMap<Resource, Record>,
     sources: BTreeMap<ResourceName, SourceState>,
+    /// Sources as builds take them, for as long as one event is dealt with: see [`Drive::shared_source`].
+    shared_sources: HashMap<ResourceName, Rc<GitSource>>,
     kustomizations: BTreeMap<ResourceName, KustomizationState>,
     providers: BTreeMap<ResourceName, providers::ProviderState>,
     values: values::WatchedValues,
@@ -324,6 +327,7 @@ impl Drive {
             declared: BTreeMap::new(),
             records: records.into_iter().map(|record| (record.resource.clone(), record)).collect(),
             sources: BTreeMap::new(),
+            shared_sources: HashMap::new(),
             kustomizations,
             providers: BTreeMap::new(),
             values: values::WatchedValues::default(),
@@ -429,6 +433,7 @@ impl Drive {
     }
 
     fn take(&mut self, event: Event) {
+        self.shared_sources.clear();
         match event {
             Event::Definitions(seen) => self.definitions_seen(seen),
             Event::Resource(kind, seen) => self.resource_seen(kind, seen),
@@ -450,6 +455,7 @@ impl Drive {
     /// Does all that is due.
     fn tick(&mut self) {
         let now = self.clock.now();
+        self.shared_sources.clear();
         self.forget_undeclared();
         self.route_early();
         self.tick_inputs(now);

@@ -1,6 +1,7 @@
 //! What a source is used for: by Kustomizations, and by the sources that include it.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use jiff::Timestamp;
 use wickie_model::{Digest, ResourceName};
@@ -17,6 +18,17 @@ impl Drive {
         // A build that needs more of a commit asks by itself: as much as window and budget leave.
         let spec = self.sources.get(name)?.spec()?;
         source.allow(self.leave_to_fetch(name, spec, Timestamp::now()).unwrap_or(0));
+        Some(source)
+    }
+
+    /// The same, made once for all builds that one event begins: it names every path that is used, and those of a thousand
+    /// Kustomizations that wait for their turn would each hold them all.
+    pub(super) fn shared_source(&mut self, name: &ResourceName) -> Option<Rc<GitSource>> {
+        if let Some(known) = self.shared_sources.get(name) {
+            return Some(known.clone());
+        }
+        let source = Rc::new(self.git_source(name)?);
+        self.shared_sources.insert(name.clone(), source.clone());
         Some(source)
     }
 

@@ -18,6 +18,7 @@ impl Drive {
     /// A Kustomization is new, or has changed.
     pub(in crate::drive) fn kustomization_declared(&mut self, declared: &Declared) {
         let name = &declared.resource.name;
+        self.shared_sources.clear();
         let suspended = self.is_suspended(declared);
         let read = Kustomization::new(declared, &self.node);
         if !self.kustomizations.contains_key(name) {

@@ -304,7 +304,7 @@ impl Drive {
         if extent == Extent::All && !keeps {
             self.trial_begins(name, &key.revision);
         }
-        let Some(git) = self.git_source(&spec.source) else { return };
+        let Some(git) = self.shared_source(&spec.source) else { return };
         let inputs = inputs.map_or_else(|| self.inputs_of(name, &spec).map(Rc::new), Ok);
         let Some(state) = self.kustomizations.get_mut(name) else { return };
         state.run = Some(Current {

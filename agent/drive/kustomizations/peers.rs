@@ -102,7 +102,9 @@ impl Drive {
         }
         let Some(spec) = state.spec.clone() else { return };
         state.ahead = Some(key.clone());
-        let (Some(source), Ok(inputs)) = (self.git_source(&spec.source), self.inputs_of(name, &spec)) else { return };
+        let (Some(source), Ok(inputs)) = (self.shared_source(&spec.source), self.inputs_of(name, &spec)) else {
+            return;
+        };
         let (shared, owner) = (self.shared.clone(), name.clone());
         self.answer(async move {
             let built = run::wanted(&shared, &spec, &inputs, &source, &key, None).await;
