@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kube::api::{DeleteParams, ListParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use wickie_testbench::{ApiProxy, ControlPlane, Fleet, Options, eventually, manifests};
 
 use crate::node::*;
@@ -90,4 +90,47 @@ async fn a_thousand_objects_cost_a_thousand_applies_and_a_line_costs_one() {
     }
     let lists = proxy.count(|request| request.path == "/api/v1/configmaps" && !request.query.contains("watch="));
     assert_eq!(lists, 1, "ConfigMaps were listed {lists} times, in {} requests", requests().len());
+}
+
+/// Intervals that found all at rest are not looked into again; whatever moves after them is seen all the same.
+#[tokio::test]
+async fn what_moves_after_quiet_intervals_is_put_right() {
+    let (fleet, client) = fleet("rest").await;
+    let maps = maps(&fleet, &client);
+    fleet.write_map("till.yaml", "till", "git").unwrap();
+    fleet.write_map("shelf.yaml", "shelf", "git").unwrap();
+    let first = fleet.commit("first").unwrap();
+    fleet.follow("1s").unwrap();
+    fleet.keep("apps", "  interval: 1s\n").unwrap();
+    let mut agent = fleet.start().unwrap();
+    let seen = applied(&agent, &first).await;
+    let next = |status: &serde_json::Value| -> jiff::Timestamp {
+        kustomization(status, "apps")["nextRun"].as_str().and_then(|text| text.parse().ok()).unwrap_or_default()
+    };
+    let mut last = next(&seen);
+    let strip = serde_json::json!({"metadata": {"labels": {"kustomize.toolkit.fluxcd.io/name": null}}});
+    for round in ["changed", "deleted", "unlabelled"] {
+        let rested = status_becomes(&agent, "quiet intervals pass", |status| {
+            next(status).duration_since(last) > jiff::SignedDuration::from_secs(3)
+        })
+        .await;
+        match round {
+            "changed" => change_by_hand(&maps, "till", "hand").await,
+            "deleted" => drop(maps.delete("till", &DeleteParams::default()).await.unwrap()),
+            _ => drop(maps.patch("till", &PatchParams::default(), &Patch::Merge(&strip)).await.unwrap()),
+        }
+        eventually(&format!("what was {round} is as Git has it"), LONG, || async {
+            let found = maps.get("till").await?;
+            let labels = found.metadata.labels.unwrap_or_default();
+            let value = found.data.unwrap_or_default().remove("value");
+            anyhow::ensure!(value.as_deref() == Some("git"), "{value:?}");
+            anyhow::ensure!(labels.contains_key("kustomize.toolkit.fluxcd.io/name"), "{labels:?}");
+            anyhow::Ok(())
+        })
+        .await;
+        last = next(&rested);
+    }
+    fleet.repo.remove("shelf.yaml").unwrap();
+    fleet.commit("without the shelf").unwrap();
+    value_becomes(&mut agent, &maps, "shelf", None).await;
 }
