@@ -11,12 +11,13 @@ use std::rc::Rc;
 
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
-use wickie_model::{Digest, Gvk, ObjectId, ResourceName, Verdict};
+use wickie_model::{Digest, Entry, Gvk, ObjectId, ResourceName, Verdict};
 use wickie_plan::HealthRule;
 use wickie_plan::cycle::backoff;
 
 use super::Event;
-use super::noticed::{Noticed, Text};
+use super::noticed::{Looks, Noticed, Text};
+use super::run::Wanted;
 use crate::cluster::watch::{self, Seen, Selection, Within};
 use crate::cluster::{ApiError, Cluster};
 use crate::config::Kustomization;
@@ -31,8 +32,7 @@ pub(super) type Place = (GroupKind, String);
 /// What was last seen of an object.
 #[derive(Clone, Debug)]
 pub(super) struct Sighting {
-    /// See [`wickie_plan::drift::metadata_digest`].
-    pub(super) metadata: Digest,
+    looks: Looks,
     /// What the metadata read as: see [`Noticed::reads`].
     reads: Digest,
     /// The version it was seen at.
@@ -44,9 +44,23 @@ pub(super) struct Sighting {
 
 impl Sighting {
     fn new(noticed: Noticed, before: Option<&Self>) -> Option<(ObjectId, Self)> {
-        let metadata = noticed.metadata(before.map(|before| (before.reads, before.metadata)))?;
+        let looks = noticed.looks(before.map(|before| (before.reads, &before.looks)))?;
         let Noticed { id, owner, version, verdict, reads, .. } = noticed;
-        Some((id, Self { metadata, reads, version, verdict, owner }))
+        Some((id, Self { looks, reads, version, verdict, owner }))
+    }
+
+    /// Whether it shows the object as our last apply left it; `wanted` is what that was, where it is known.
+    pub(super) fn is_as_left(&self, id: &ObjectId, entry: &Entry, wanted: Option<&Wanted>) -> bool {
+        let Some(left) = &entry.fingerprint else { return false };
+        let seal = wanted.and_then(|wanted| wanted.seal(id));
+        let sealed = |plain| seal.map_or(plain, |seal| seal.digest(plain));
+        if sealed(self.looks.metadata) == left.metadata {
+            return true;
+        }
+        // What is ignored is no part of what was left, and a part of what is seen.
+        let desired = wanted.and_then(|wanted| wanted.desired.get(id));
+        let now = self.looks.fingerprint.as_ref().filter(|_| desired.is_some_and(|desired| desired.ignored.is_empty()));
+        now.is_some_and(|now| (&now.uid, now.fields, sealed(now.values)) == (&left.uid, left.fields, left.values))
     }
 }
 
@@ -175,8 +189,9 @@ impl Live {
                 let seen = watched.seen.get_or_insert_default();
                 let before = seen.get(&noticed.id);
                 let Some((id, sighting)) = Sighting::new(noticed, before) else { return Vec::new() };
-                let same =
-                    before.is_some_and(|before| before.metadata == sighting.metadata && before.owner == sighting.owner);
+                let same = before.is_some_and(|before| {
+                    before.looks.metadata == sighting.looks.metadata && before.owner == sighting.owner
+                });
                 self.moves += u64::from(!same || watched.blind.is_some());
                 let owner = sighting.owner.clone();
                 watched.version = watched.version.max(sighting.version);

@@ -6,14 +6,17 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use wickie_model::{Digest, Gvk, Hasher, ObjectId, ResourceName, Verdict};
+use wickie_model::{Digest, Fingerprint, Gvk, Hasher, ObjectId, ResourceName, Verdict};
+use wickie_plan::drift::Manager;
 use wickie_plan::{HealthRule, HealthRules, drift, health};
 
 use super::live::Judges;
+use crate::cluster::MANAGER;
 use crate::cluster::watch::{Arrival, Arrived};
 use crate::render::{OWNER_NAME, OWNER_NAMESPACE};
 
@@ -31,13 +34,23 @@ pub(super) struct Noticed {
     pub(super) verdict: Option<Verdict>,
     /// The digest of the metadata as it reads.
     pub(super) reads: Digest,
-    metadata: Metadata,
+    noted: Noted,
 }
 
-/// The metadata of what was noticed.
-enum Metadata {
-    Digested(Digest),
-    Text(Box<RawValue>),
+/// What an object looks like.
+#[derive(Clone, Debug)]
+pub(super) struct Looks {
+    /// See [`drift::metadata_digest`].
+    pub(super) metadata: Digest,
+    /// Its fingerprint, where all of it was seen and others write to it, too: that moves its metadata, and this tells whether it moved anything of ours.
+    pub(super) fingerprint: Option<Rc<Fingerprint>>,
+}
+
+/// The looks of what was noticed.
+enum Noted {
+    Digested(Looks),
+    /// The text, and whether it is the whole object.
+    Text(Text, bool),
 }
 
 impl Arrived for Option<Noticed> {
@@ -70,26 +83,42 @@ impl Noticed {
         });
         let version = field("resourceVersion")?.parse().unwrap_or(0);
         let reads = reads(&fields)?;
-        let metadata = match arrival {
+        let whole = judges.is_some();
+        let noted = match arrival {
             // A list may be long: no text of it is kept.
-            Arrival::Listed => Metadata::Digested(digest(metadata)?),
-            Arrival::Event => Metadata::Text(metadata.clone()),
+            Arrival::Listed => Noted::Digested(text.looks(whole)?),
+            Arrival::Event => Noted::Text(text, whole),
         };
-        Some(Self { id, owner, version, verdict, reads, metadata })
+        Some(Self { id, owner, version, verdict, reads, noted })
     }
 
-    /// See [`drift::metadata_digest`]. `before` is what the metadata read as the last time, and its digest.
-    pub(super) fn metadata(&self, before: Option<(Digest, Digest)>) -> Option<Digest> {
-        match (&self.metadata, before) {
-            (Metadata::Digested(digest), _) => Some(*digest),
-            (Metadata::Text(_), Some((reads, digest))) if reads == self.reads => Some(digest),
-            (Metadata::Text(text), _) => digest(text),
+    /// What it looks like. `before` is what its metadata read as the last time, and what it looked like then.
+    pub(super) fn looks(&self, before: Option<(Digest, &Looks)>) -> Option<Looks> {
+        match (&self.noted, before) {
+            (Noted::Digested(looks), _) => Some(looks.clone()),
+            (Noted::Text(..), Some((reads, looks))) if reads == self.reads => Some(looks.clone()),
+            (Noted::Text(text, whole), _) => text.looks(*whole),
         }
     }
 }
 
-fn digest(metadata: &RawValue) -> Option<Digest> {
-    Some(drift::metadata_digest(&serde_json::from_str(metadata.get()).ok()?))
+impl Text {
+    fn looks(&self, whole: bool) -> Option<Looks> {
+        let metadata: Value = serde_json::from_str(self.0.get("metadata")?.get()).ok()?;
+        let fingerprint = match whole && drift::is_shared(&metadata, Manager(MANAGER)) {
+            true => drift::fingerprint(&Value::Object(self.all()), Manager(MANAGER), &[]).map(Rc::new),
+            false => None,
+        };
+        Some(Looks { metadata: drift::metadata_digest(&metadata), fingerprint })
+    }
+
+    fn all(&self) -> Map<String, Value> {
+        self.0.iter().map(|(name, raw)| (name.clone(), value(raw))).collect()
+    }
+}
+
+fn value(raw: &RawValue) -> Value {
+    serde_json::from_str(raw.get()).unwrap_or_default()
 }
 
 /// An entry of managedFields, as far as it counts.
@@ -130,7 +159,6 @@ fn reads(fields: &BTreeMap<&str, &RawValue>) -> Option<Digest> {
 
 /// How healthy an object is. A rule of its owner's sees all of it; the built-in ones look at no more than what is read here.
 fn verdict(gvk: &Gvk, text: &Text, metadata: &BTreeMap<&str, &RawValue>, rules: Option<&HealthRules>) -> Verdict {
-    let value = |raw: &RawValue| serde_json::from_str::<Value>(raw.get()).unwrap_or_default();
     let rule: Option<&HealthRule> = rules.and_then(|rules| rules.of(&gvk.group, &gvk.kind));
     let all = rule.is_some();
     let some = |fields: &BTreeMap<&str, &RawValue>, named: &[&str]| {
@@ -138,7 +166,7 @@ fn verdict(gvk: &Gvk, text: &Text, metadata: &BTreeMap<&str, &RawValue>, rules: 
         Value::Object(named.collect())
     };
     let object: Map<String, Value> = match all {
-        true => text.0.iter().map(|(name, raw)| (name.clone(), value(raw))).collect(),
+        true => text.all(),
         false => {
             let field = |name: &str| text.0.get(name).map(|raw| &**raw);
             let spec = field("spec").and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
@@ -195,8 +223,10 @@ mod tests {
             assert_eq!(noticed.verdict.unwrap(), wickie_plan::health::health("apps", "Deployment", &object));
         }
         let digest = drift::metadata_digest(&object["metadata"]);
-        assert_eq!(noticed(&object, Arrival::Listed).unwrap().metadata(None), Some(digest));
-        assert_eq!(noticed(&object, Arrival::Event).unwrap().metadata(None), Some(digest));
+        for arrival in [Arrival::Listed, Arrival::Event] {
+            let looks = noticed(&object, arrival).unwrap().looks(None).unwrap();
+            assert_eq!(looks.metadata, digest);
+        }
     }
 
     #[test]
@@ -226,9 +256,27 @@ mod tests {
             change(&mut object);
             let noticed = noticed(&object, Arrival::Event).unwrap();
             assert_ne!(noticed.reads, first, "{object:#}");
-            let before = Some((first, Digest::of(b"before")));
-            assert_eq!(noticed.metadata(before), Some(drift::metadata_digest(&object["metadata"])));
+            let before = Looks { metadata: Digest::of(b"before"), fingerprint: None };
+            let looks = noticed.looks(Some((first, &before))).unwrap();
+            assert_eq!(looks.metadata, drift::metadata_digest(&object["metadata"]));
         }
+    }
+
+    /// The controller of Deployments annotates each of them: such an object need not be read to see that nothing of ours moved.
+    #[test]
+    fn what_others_write_to_has_a_fingerprint() {
+        let mut object = object();
+        let print = drift::fingerprint(&object, Manager(MANAGER), &[]).unwrap();
+        for arrival in [Arrival::Listed, Arrival::Event] {
+            let looks = noticed(&object, arrival).unwrap().looks(None).unwrap();
+            assert_eq!(looks.fingerprint.as_deref(), Some(&print));
+        }
+        let text = serde_json::from_str(&object.to_string()).unwrap();
+        let metadata_alone = Noticed::read(&Gvk::new("apps/v1", "Deployment"), text, Arrival::Event, None).unwrap();
+        assert_eq!(metadata_alone.looks(None).unwrap().fingerprint, None);
+        object["metadata"]["managedFields"].as_array_mut().unwrap().pop();
+        let ours_alone = noticed(&object, Arrival::Event).unwrap().looks(None).unwrap();
+        assert_eq!(ours_alone.fingerprint, None, "its metadata tells all there is to tell");
     }
 
     #[test]

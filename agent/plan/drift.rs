@@ -63,6 +63,12 @@ pub fn other_managers(metadata: &Value, manager: Manager<'_>) -> Vec<String> {
     names
 }
 
+/// Whether anybody but `manager` has written to the object. Who writes a status may write annotations along with it, as the
+/// controller of Deployments does.
+pub fn is_shared(metadata: &Value, manager: Manager<'_>) -> bool {
+    managed_fields(metadata).any(|entry| text(entry, "manager") != manager.0)
+}
+
 pub(crate) fn managed_fields(metadata: &Value) -> impl Iterator<Item = &Value> {
     metadata.get("managedFields").and_then(Value::as_array).into_iter().flatten()
 }
@@ -210,5 +216,6 @@ mod tests {
         assert_eq!(fingerprint(&deployment(), Manager("other"), &[]), None);
         assert_eq!(other_managers(&deployment()["metadata"], OURS), Vec::<String>::new());
         assert_eq!(other_managers(&deployment()["metadata"], Manager("other")), ["wickie"]);
+        assert!(is_shared(&deployment()["metadata"], OURS), "the kubelet writes its status");
     }
 }

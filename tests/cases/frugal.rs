@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use wickie_testbench::{ApiProxy, ControlPlane, Fleet, Options, eventually, manifests};
 
 use crate::node::*;
@@ -133,4 +134,56 @@ async fn what_moves_after_quiet_intervals_is_put_right() {
     fleet.repo.remove("shelf.yaml").unwrap();
     fleet.commit("without the shelf").unwrap();
     value_becomes(&mut agent, &maps, "shelf", None).await;
+}
+
+/// The controller of Deployments annotates each of them, and moves its metadata by that. Where it is watched whole because
+/// its health is waited for, none is read to see that nothing of ours has changed: not while it starts, and not after a restart.
+#[tokio::test]
+async fn what_is_watched_whole_is_not_read_because_others_write_to_it() {
+    let control_plane = ControlPlane::shared().await;
+    let proxy = ApiProxy::start(control_plane).unwrap();
+    let namespace = control_plane.namespace("annotated").await.unwrap();
+    let fleet = Fleet::new("annotated", env!("CARGO_BIN_EXE_wickie"), proxy.kubeconfig(), namespace).unwrap();
+    for name in ["till", "scale", "shelf"] {
+        let text = format!(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}, namespace: {}}}\nspec:\n  replicas: 1\n  \
+             selector: {{matchLabels: {{app: {name}}}}}\n  template:\n    metadata: {{labels: {{app: {name}}}}}\n    \
+             spec: {{containers: [{{name: main, image: till}}]}}\n",
+            fleet.namespace
+        );
+        fleet.repo.write(&format!("{name}.yaml"), &text).unwrap();
+    }
+    let first = fleet.commit("first").unwrap();
+    fleet.follow("1s").unwrap();
+    fleet.keep("apps", "  interval: 1s\n  wait: true\n").unwrap();
+    let mut agent = fleet.start().unwrap();
+    applied(&agent, &first).await;
+
+    let deployments: Api<Deployment> = Api::namespaced(control_plane.client().await, &fleet.namespace);
+    let found = deployments.get("till").await.unwrap();
+    assert!(found.metadata.annotations.unwrap_or_default().contains_key("deployment.kubernetes.io/revision"));
+    let reads = |name: &str| {
+        proxy.count(|request| request.method == "GET" && request.path.ends_with(&format!("/deployments/{name}")))
+    };
+    agent.kill9();
+    agent.restart().unwrap();
+    applied(&agent, &first).await;
+
+    // What others write to it is theirs; what they write over ours is put right, and read for that.
+    let by_hand = PatchParams { field_manager: Some("kubectl-edit".to_owned()), ..PatchParams::default() };
+    let theirs = serde_json::json!({"metadata": {"annotations": {"note": "theirs"}}, "spec": {"minReadySeconds": 1}});
+    deployments.patch("till", &by_hand, &Patch::Merge(theirs)).await.unwrap();
+    let ours = serde_json::json!({"spec": {"replicas": 0}});
+    deployments.patch("scale", &by_hand, &Patch::Merge(ours)).await.unwrap();
+    eventually("what is ours is put right", LONG, || async {
+        let replicas = deployments.get("scale").await?.spec.and_then(|spec| spec.replicas);
+        anyhow::ensure!(replicas == Some(1), "{replicas:?}\n{}", tail(&agent.log()));
+        anyhow::Ok(())
+    })
+    .await;
+    let till = deployments.get("till").await.unwrap();
+    assert_eq!(till.metadata.annotations.unwrap_or_default().get("note").map(String::as_str), Some("theirs"));
+    assert_eq!(till.spec.and_then(|spec| spec.min_ready_seconds), Some(1));
+    assert!(reads("scale") > 0);
+    assert_eq!((reads("till"), reads("shelf")), (0, 0));
 }

@@ -112,10 +112,7 @@ impl Drive {
         let Ok(target) = self.target(state) else { return false };
         match target.live.borrow().look(id) {
             Look::Seen(sighting) => {
-                let seal = state.wanted.as_ref().and_then(|wanted| wanted.seal(id));
-                let metadata = seal.map_or(sighting.metadata, |seal| seal.digest(sighting.metadata));
-                let same = entry.fingerprint.as_ref().is_some_and(|left| left.metadata == metadata);
-                !same && sighting.version >= ours
+                sighting.version >= ours && !sighting.is_as_left(id, entry, state.wanted.as_deref())
             }
             Look::NotSeen(version) => version >= ours,
             Look::Blind(_) => false,

@@ -120,8 +120,7 @@ impl Job {
             // What left Git is read in full before it is deleted.
             Look::Seen(_) if !self.wanted.desired.contains_key(id) => Glance::Suspect,
             Look::Seen(sighting) => {
-                let metadata = self.wanted.seal(id).map_or(sighting.metadata, |seal| seal.digest(sighting.metadata));
-                let same = entry.fingerprint.as_ref().is_some_and(|left| left.metadata == metadata);
+                let same = sighting.is_as_left(id, entry, Some(&self.wanted));
                 let old = self.versions.get(id).is_some_and(|ours| sighting.version < *ours);
                 match (same, old) {
                     (true, _) => Glance::AtRest,
