@@ -62,11 +62,8 @@ mod tests {
 
     #[test]
     fn a_kustomization_within_another_shows_its_own_objects() {
-        let id = |kind: &str, name: &str| ObjectId {
-            group: if kind == "Kustomization" { "kustomize.toolkit.fluxcd.io".to_owned() } else { String::new() },
-            kind: kind.to_owned(),
-            namespace: "shop".to_owned(),
-            name: name.to_owned(),
+        let id = |kind: &str, name: &str| {
+            ObjectId::new(if kind == "Kustomization" { "kustomize.toolkit.fluxcd.io" } else { "" }, kind, "shop", name)
         };
         let branch = |object: ObjectId| Branch {
             object,

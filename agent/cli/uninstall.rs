@@ -170,12 +170,7 @@ async fn flux_runs(cluster: &Cluster) -> Result<bool, ApiError> {
 
 fn id_of(kind: &Kind, object: &Value) -> ObjectId {
     let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default().to_owned();
-    ObjectId {
-        group: kind.gvk().group.clone(),
-        kind: kind.gvk().kind.clone(),
-        namespace: text("namespace"),
-        name: text("name"),
-    }
+    ObjectId::new(kind.gvk().group.clone(), kind.gvk().kind.clone(), text("namespace"), text("name"))
 }
 
 fn shown(answer: &Uninstalled, look: &Look) -> String {

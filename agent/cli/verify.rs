@@ -234,7 +234,7 @@ fn declared(name: &ResourceName, args: &Args, settings: &Settings) -> Result<Git
     let mut node = read.node.clone();
     node.permits.push(settings.data_dir.permits());
     // With --signers, the Secret need not be at hand.
-    let mut declared = declared.clone();
+    let mut declared = (**declared).clone();
     if !args.signers.is_empty()
         && let Some(spec) = declared.spec.as_object_mut()
     {

@@ -102,7 +102,7 @@ impl ApiError {
         Self { tried, why: "nothing was sent: the Lease is another agent's".to_owned(), class: Class::Fenced }
     }
 
-    pub(super) fn other(tried: String, why: impl ToString) -> Self {
+    pub(crate) fn other(tried: String, why: impl ToString) -> Self {
         Self { tried, why: why.to_string(), class: Class::Other }
     }
 

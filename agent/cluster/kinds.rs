@@ -37,12 +37,12 @@ impl Kind {
     /// Where an object of one of our own kinds is served.
     pub fn place(resource: &Resource) -> (Self, ObjectId) {
         let kind = Self::ours(resource.kind);
-        let id = ObjectId {
-            group: kind.gvk().group.clone(),
-            kind: kind.gvk().kind.clone(),
-            namespace: resource.name.namespace.clone(),
-            name: resource.name.name.clone(),
-        };
+        let id = ObjectId::new(
+            kind.gvk().group.clone(),
+            kind.gvk().kind.clone(),
+            resource.name.namespace.clone(),
+            resource.name.name.clone(),
+        );
         (kind, id)
     }
 

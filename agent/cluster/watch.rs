@@ -84,6 +84,15 @@ pub enum Seen<R = Value> {
 }
 
 impl<R> Seen<R> {
+    /// The objects that it is about.
+    pub fn objects(&mut self) -> &mut [R] {
+        match self {
+            Self::All(objects, _) => objects,
+            Self::Here(object) | Self::Gone(object) => std::slice::from_mut(object),
+            Self::Blind(_) | Self::Again => &mut [],
+        }
+    }
+
     /// Why nothing can be seen, where nothing can.
     pub fn blind(&self) -> Option<&ApiError> {
         match self {
@@ -98,14 +107,21 @@ impl<R> Seen<R> {
 pub enum Arrival {
     /// With others, in a list.
     Listed,
-    /// By itself.
+    /// By itself: it is new, or has changed.
     Event,
+    /// By itself, as it was when it went.
+    Gone,
 }
 
 /// What is kept of an object that a watch has seen.
 pub trait Arrived {
     /// The version of the object, from which a watch can go on; nothing where that could not be read.
     fn version(&self) -> Option<Cow<'_, str>>;
+
+    /// Whether anybody has to hear of it. What has gone is always told.
+    fn is_news(&self) -> bool {
+        true
+    }
 }
 
 impl Arrived for Value {
@@ -236,10 +252,13 @@ async fn follow<O: DeserializeOwned, R: Arrived, T>(
             Ok(Some(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
                 let object = read(object, Arrival::Event);
                 remember(&mut version, &object);
+                if !object.is_news() {
+                    continue;
+                }
                 Seen::Here(object)
             }
             Ok(Some(WatchEvent::Deleted(object))) => {
-                let object = read(object, Arrival::Event);
+                let object = read(object, Arrival::Gone);
                 remember(&mut version, &object);
                 Seen::Gone(object)
             }

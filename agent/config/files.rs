@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value;
 use wickie_kustomize::yaml;
@@ -26,7 +27,7 @@ const PERMITS: &str = "permits";
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Files {
     /// Objects of wickie's kinds.
-    pub declared: BTreeMap<Resource, Declared>,
+    pub declared: BTreeMap<Resource, Arc<Declared>>,
     /// Secrets that stand beside them.
     pub secrets: Secrets,
     /// ConfigMaps that stand beside them.
@@ -120,7 +121,7 @@ impl Files {
         let group = version.split_once('/').map_or("", |(group, _)| group);
         if let Some(ours) = kind.parse::<ResourceKind>().ok().filter(|ours| ours.group() == group) {
             let declared = Declared::new(ours, document, Origin::File, DEFAULT_NAMESPACE).map_err(|e| e.to_string())?;
-            return match self.declared.insert(declared.resource.clone(), declared) {
+            return match self.declared.insert(declared.resource.clone(), Arc::new(declared)) {
                 Some(twice) => Err(format!("{} is declared twice; the later one is used", twice.resource)),
                 None => Ok(()),
             };

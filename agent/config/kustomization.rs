@@ -352,12 +352,7 @@ fn health_check(check: &flux::HealthCheckReference) -> Result<HealthCheck, Inval
         return Err(Invalid::field("spec.healthChecks[].apiVersion", "is missing; write the object's apiVersion"));
     }
     let gvk = Gvk::new(&check.api_version, &check.kind);
-    let id = ObjectId {
-        group: gvk.group.clone(),
-        kind: check.kind.clone(),
-        namespace: check.namespace.clone(),
-        name: check.name.clone(),
-    };
+    let id = ObjectId::new(gvk.group.clone(), check.kind.clone(), check.namespace.clone(), check.name.clone());
     Ok(HealthCheck { gvk, id })
 }
 

@@ -132,12 +132,7 @@ pub enum SecretError {
 /// Reads a Secret of the cluster; nothing where it is not there.
 pub async fn read_secret(cluster: &Cluster, name: &Named) -> Result<Option<SecretData>, SecretError> {
     let kind = Kind::new(Gvk::new("v1", "Secret"), "secrets", true);
-    let id = ObjectId {
-        group: String::new(),
-        kind: "Secret".to_owned(),
-        namespace: name.0.namespace.clone(),
-        name: name.0.name.clone(),
-    };
+    let id = ObjectId::new("", "Secret", name.0.namespace.clone(), name.0.name.clone());
     let Some(object) = cluster.get(&kind, &id).await? else { return Ok(None) };
     SecretData::from_document(&object).map(Some).map_err(|error| SecretError::Invalid(name.0.clone(), error))
 }

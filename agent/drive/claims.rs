@@ -81,6 +81,8 @@ impl Claims {
                 Some(index) => index,
                 None => {
                     objects.insert(id.clone());
+                    // Nearly every object has one owner.
+                    claims.reserve_exact(1);
                     claims.push(Claim { owner: owner.clone(), wants: false, means: false, has: false });
                     claims.len() - 1
                 }
@@ -99,6 +101,11 @@ impl Claims {
         if !objects.is_empty() {
             self.objects.insert(owner.clone(), objects);
         }
+    }
+
+    /// The id of an object that anybody has a claim on, as it is kept here.
+    pub(super) fn known(&self, id: &ObjectId) -> Option<&ObjectId> {
+        self.claims.get_key_value(id).map(|(known, _)| known)
     }
 
     /// Who else the object belongs to, where it is not `owner`'s.
@@ -122,7 +129,7 @@ mod tests {
     use super::*;
 
     fn id() -> ObjectId {
-        ObjectId { group: String::new(), kind: "ConfigMap".into(), namespace: "shop".into(), name: "a".into() }
+        ObjectId::new("", "ConfigMap", "shop", "a")
     }
 
     fn named(name: &str) -> ResourceName {

@@ -237,8 +237,7 @@ impl Drive {
             ResourceKind::GitRepository => self.source_revision(&resource.name),
             _ => {
                 let status = self.records.get(resource).map(|record| &record.status);
-                let applied = status.and_then(|status| status.get("lastAppliedRevision")?.as_str());
-                applied.map(str::to_owned)
+                status.and_then(|status| status.text("lastAppliedRevision"))
             }
         };
         Outcome {

@@ -252,12 +252,7 @@ fn version(object: &Value) -> Option<String> {
 }
 
 fn place(namespace: &str) -> (Kind, ObjectId) {
-    let id = ObjectId {
-        group: String::new(),
-        kind: "ConfigMap".to_owned(),
-        namespace: namespace.to_owned(),
-        name: NAME.to_owned(),
-    };
+    let id = ObjectId::new("", "ConfigMap", namespace, NAME);
     (Kind::new(Gvk::new("v1", "ConfigMap"), "configmaps", true), id)
 }
 

@@ -4,6 +4,7 @@
 //! watched, and each kind from the moment that its CRD exists.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -23,7 +24,7 @@ const ASK_FLUX: Duration = Duration::from_secs(30);
 /// What comes from the cluster.
 #[derive(Default)]
 pub(super) struct ClusterInput {
-    declared: BTreeMap<Resource, Declared>,
+    declared: BTreeMap<Resource, Arc<Declared>>,
     kinds: BTreeMap<ResourceKind, Watched>,
     definitions_read: bool,
     /// Whether what the store remembers has been held against what is declared.
@@ -187,7 +188,7 @@ impl Drive {
         match seen {
             Seen::All(objects, _) => {
                 let declared = objects.iter().filter_map(|object| self.read_declared(kind, object));
-                let declared: BTreeMap<_, _> = declared.map(|one| (one.resource.clone(), one)).collect();
+                let declared: BTreeMap<_, _> = declared.map(|one| (one.resource.clone(), Arc::new(one))).collect();
                 self.cluster_input.declared.retain(|resource, _| resource.kind != kind);
                 self.cluster_input.declared.extend(declared);
                 if let Some(watched) = self.cluster_input.kinds.get_mut(&kind) {
@@ -198,7 +199,7 @@ impl Drive {
             Seen::Here(object) => {
                 if let Some(declared) = self.read_declared(kind, &object) {
                     let resource = declared.resource.clone();
-                    self.cluster_input.declared.insert(resource.clone(), declared);
+                    self.cluster_input.declared.insert(resource.clone(), Arc::new(declared));
                     self.merge_one(&resource, false);
                 }
             }
@@ -255,7 +256,7 @@ impl Drive {
         });
         let asked = declared.requested_at().is_some()
             && before.as_ref().is_some_and(|before| before.requested_at() != declared.requested_at());
-        let metadata = |of: &Declared| (of.labels.clone(), of.annotations.clone());
+        let metadata = |of: &Arc<Declared>| (of.labels.clone(), of.annotations.clone());
         if !same || before.as_ref().map(metadata) != Some(metadata(&declared)) {
             self.note_moved(resource);
         }

@@ -213,12 +213,7 @@ impl Office {
 
 fn place(namespace: &str) -> (Kind, ObjectId) {
     let gvk = Gvk::new("coordination.k8s.io/v1", "Lease");
-    let id = ObjectId {
-        group: gvk.group.clone(),
-        kind: gvk.kind.clone(),
-        namespace: namespace.to_owned(),
-        name: NAME.to_owned(),
-    };
+    let id = ObjectId::new(gvk.group.clone(), gvk.kind.clone(), namespace, NAME);
     (Kind::new(gvk, "leases", true), id)
 }
 

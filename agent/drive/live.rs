@@ -7,7 +7,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -18,7 +18,7 @@ use wickie_plan::cycle::backoff;
 use super::Event;
 use super::noticed::{Looks, Noticed, Text};
 use super::run::Wanted;
-use crate::cluster::watch::{self, Seen, Selection, Within};
+use crate::cluster::watch::{self, Arrival, Seen, Selection, Within};
 use crate::cluster::{ApiError, Cluster};
 use crate::config::Kustomization;
 use crate::render::OWNER_NAME;
@@ -85,6 +85,8 @@ struct Watched {
 
 /// All watches of one cluster on objects that carry our labels.
 pub(super) struct Live {
+    /// For the watches.
+    me: Weak<RefCell<Self>>,
     cluster: Cluster,
     /// Of the connection, for what comes back.
     serial: u64,
@@ -94,14 +96,25 @@ pub(super) struct Live {
     /// Whether each namespace is watched by itself.
     by_namespace: bool,
     moves: u64,
+    /// Somebody is at work or waits in this cluster: every version of an object may be what he waits for.
+    pub(super) attended: bool,
 }
 
 /// Whose rules of health the objects of each owner are judged by.
 pub(super) type Judges = HashMap<ResourceName, Rc<Kustomization>>;
 
 impl Live {
-    pub(super) fn new(cluster: Cluster, serial: u64, sender: mpsc::Sender<Event>, by_namespace: bool) -> Self {
-        Self { cluster, serial, sender, places: HashMap::new(), judges: Rc::default(), by_namespace, moves: 0 }
+    pub(super) fn new(
+        cluster: Cluster,
+        serial: u64,
+        sender: mpsc::Sender<Event>,
+        by_namespace: bool,
+    ) -> Rc<RefCell<Self>> {
+        Rc::new_cyclic(|me| {
+            let (places, judges) = (HashMap::new(), Rc::default());
+            let me = me.clone();
+            RefCell::new(Self { me, cluster, serial, sender, places, judges, by_namespace, moves: 0, attended: true })
+        })
     }
 
     /// Counts what could make a difference to a plan: as long as this stays, every object that was seen looks as it did.
@@ -146,7 +159,8 @@ impl Live {
             let ((group, kind), namespace) = place;
             let gvk = Gvk { group: group.clone(), version: version.clone(), kind: kind.clone() };
             let judges = whole.then(|| self.judges.clone());
-            let follow = follow(self.cluster.clone(), self.serial, gvk, namespace.clone(), judges, self.sender.clone());
+            let watch = Watch { live: self.me.clone(), serial: self.serial, gvk, namespace: namespace.clone(), judges };
+            let follow = watch.follow(self.cluster.clone(), self.sender.clone());
             let task = tokio::task::spawn_local(follow).abort_handle();
             let watched = Watched { whole: *whole, task, seen: None, version: 0, blind: None };
             self.places.insert(place.clone(), watched);
@@ -208,6 +222,23 @@ impl Live {
         }
     }
 
+    /// Takes in an object by itself where nobody has to hear of it: it reads as it did, it is as healthy as it was, it is
+    /// whose it was, and nobody is at work. On a quiet cluster nearly all that arrives is of that sort, a status that was
+    /// written; it costs a fraction of a turn of the loop. Tells whether it was.
+    ///
+    /// What came before it must have been taken already: see [`Watch::follow`].
+    fn absorb(&mut self, place: &Place, noticed: &Noticed) -> bool {
+        let Some(watched) = self.places.get_mut(place).filter(|_| !self.attended) else { return false };
+        let Some(before) = watched.seen.as_mut().and_then(|seen| seen.get_mut(&noticed.id)) else { return false };
+        let same = before.reads == noticed.reads && before.verdict == noticed.verdict && before.owner == noticed.owner;
+        if !same || watched.blind.is_some() {
+            return false;
+        }
+        before.version = noticed.version;
+        watched.version = watched.version.max(noticed.version);
+        true
+    }
+
     /// What is known of an object.
     pub(super) fn look(&self, id: &ObjectId) -> Look<'_> {
         let Some(watched) = self.places.get(&self.place(id)) else { return Look::Blind(None) };
@@ -224,42 +255,152 @@ impl Drop for Live {
     }
 }
 
-/// Finds out how the kind is served, however long that takes, and watches it.
-async fn follow(
-    cluster: Cluster,
+/// One watch, and what is done with what it sees.
+struct Watch {
+    live: Weak<RefCell<Live>>,
     serial: u64,
     gvk: Gvk,
     namespace: String,
     judges: Option<Rc<RefCell<Judges>>>,
-    sender: mpsc::Sender<Event>,
-) {
-    let event = |seen| Event::Live(serial, gvk.clone(), namespace.clone(), seen);
-    let mut failures = 0;
-    let kind = loop {
-        match cluster.kind(&gvk).await {
-            Ok(kind) => break kind,
-            Err(error) => {
-                if sender.send(event(Seen::Blind(error))).await.is_err() {
-                    return;
+}
+
+impl Watch {
+    /// Finds out how the kind is served, however long that takes, and watches it.
+    async fn follow(self, cluster: Cluster, sender: mpsc::Sender<Event>) {
+        let Self { live, serial, gvk, namespace, judges } = self;
+        // As long as an event is on its way to the loop, what comes after it must not be held against what was before it.
+        let on_its_way = OnItsWay::default();
+        let event = |seen| Event::Live(serial, gvk.clone(), namespace.clone(), seen, on_its_way.clone());
+        let mut failures = 0;
+        let kind = loop {
+            match cluster.kind(&gvk).await {
+                Ok(kind) => break kind,
+                Err(error) => {
+                    if sender.send(event(Seen::Blind(error))).await.is_err() {
+                        return;
+                    }
+                    let pause = backoff(failures, std::time::Duration::from_secs(60), fastrand::f64());
+                    failures += 1;
+                    tokio::time::sleep(pause).await;
                 }
-                let pause = backoff(failures, std::time::Duration::from_secs(60), fastrand::f64());
-                failures += 1;
-                tokio::time::sleep(pause).await;
             }
-        }
-    };
-    let within = match namespace.as_str() {
-        "" => Within::Cluster,
-        one => Within::Namespace(one.to_owned()),
-    };
-    let selection = Selection { kind, labels: OWNER_NAME.to_owned(), within, metadata: judges.is_none() };
-    let read = |text: Text, arrival| {
-        let judges = judges.as_ref().map(|judges| judges.borrow());
-        Noticed::read(&gvk, text, arrival, judges.as_deref())
-    };
-    watch::watch_reduced(cluster, selection, sender, read, event).await;
+        };
+        let within = match namespace.as_str() {
+            "" => Within::Cluster,
+            one => Within::Namespace(one.to_owned()),
+        };
+        let selection = Selection { kind, labels: OWNER_NAME.to_owned(), within, metadata: judges.is_none() };
+        let place = ((gvk.group.clone(), gvk.kind.clone()), namespace.clone());
+        let read = |text: Text, arrival| {
+            let judged_by = judges.as_ref().map(|judges| judges.borrow());
+            let mut noticed = Noticed::read(&gvk, text, arrival, judged_by.as_deref())?;
+            if arrival == Arrival::Event && on_its_way.is_empty() {
+                let absorb =
+                    |live: Rc<RefCell<Live>>| live.try_borrow_mut().is_ok_and(|mut live| live.absorb(&place, &noticed));
+                noticed.known = live.upgrade().is_some_and(absorb);
+            }
+            Some(noticed)
+        };
+        watch::watch_reduced(cluster, selection, sender, read, event).await;
+    }
+}
+
+/// Events of one watch that were sent and are not taken yet: each carries one.
+#[derive(Clone, Default)]
+pub(super) struct OnItsWay(Rc<()>);
+
+impl OnItsWay {
+    fn is_empty(&self) -> bool {
+        Rc::strong_count(&self.0) == 1
+    }
 }
 
 fn rule<'a>(judges: &'a Judges, owner: &ResourceName, (group, kind): &GroupKind) -> Option<&'a HealthRule> {
     judges.get(owner).and_then(|kustomization| kustomization.health_rules.of(group, kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http::{Request, Response};
+    use kube::Client;
+    use kube::client::Body;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::render::OWNER_NAMESPACE;
+
+    fn till() -> Value {
+        let labels = json!({OWNER_NAME: "apps", OWNER_NAMESPACE: "flux-system"});
+        json!({
+            "metadata": {"name": "till", "namespace": "shop", "generation": 1, "resourceVersion": "41", "labels": labels},
+            "spec": {"replicas": 1},
+            "status": {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1, "readyReplicas": 1}
+        })
+    }
+
+    fn gvk() -> Gvk {
+        Gvk::new("apps/v1", "Deployment")
+    }
+
+    fn noticed(object: &Value, arrival: Arrival) -> Noticed {
+        let text = serde_json::from_str(&object.to_string()).unwrap();
+        Noticed::read(&gvk(), text, arrival, Some(&Judges::new())).unwrap()
+    }
+
+    fn watched(place: &Place) -> Rc<RefCell<Live>> {
+        let nobody = tower::service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>());
+        let live = Live::new(Cluster::new(Client::new(nobody, "default")), 0, mpsc::channel(1).0, false);
+        let task = tokio::spawn(std::future::pending::<()>()).abort_handle();
+        let watched = Watched { whole: true, task, seen: None, version: 0, blind: None };
+        live.borrow_mut().places.insert(place.clone(), watched);
+        let listed = Seen::All(vec![Some(noticed(&till(), Arrival::Listed))], "41".to_owned());
+        live.borrow_mut().take(&gvk(), String::new(), listed);
+        live
+    }
+
+    /// A change of it that comes by itself.
+    fn change(change: impl FnOnce(&mut Value)) -> Noticed {
+        let mut object = till();
+        object["metadata"]["resourceVersion"] = json!("42");
+        change(&mut object);
+        noticed(&object, Arrival::Event)
+    }
+
+    #[tokio::test]
+    async fn a_status_that_changes_nothing_is_absorbed_while_nobody_is_at_work() {
+        let place = (("apps".to_owned(), "Deployment".to_owned()), String::new());
+        let live = watched(&place);
+        let mut live = live.borrow_mut();
+        let nothing = change(|object| object["status"]["conditions"] = json!([{"type": "Churn", "status": "True"}]));
+        assert!(!live.absorb(&place, &nothing), "somebody may be at work");
+        live.attended = false;
+        let moves = live.moves();
+        assert!(live.absorb(&place, &nothing));
+        assert!(matches!(live.look(&nothing.id), Look::Seen(seen) if seen.version == 42));
+        assert_eq!(live.moves(), moves);
+        let others: [fn(&mut Value); 4] = [
+            |it| it["metadata"]["generation"] = json!(2),
+            |it| it["status"]["availableReplicas"] = json!(0),
+            |it| it["metadata"]["labels"][OWNER_NAME] = json!("other"),
+            |it| it["metadata"]["name"] = json!("never-seen"),
+        ];
+        for other in others {
+            assert!(!live.absorb(&place, &change(other)));
+        }
+        let refused = ApiError::other("watch Deployment".to_owned(), "no");
+        live.take(&gvk(), String::new(), Seen::Blind(refused));
+        assert!(!live.absorb(&place, &nothing), "that it can be seen again is news");
+    }
+
+    #[test]
+    fn what_is_on_its_way_is_known_until_it_is_taken() {
+        let on_its_way = OnItsWay::default();
+        assert!(on_its_way.is_empty());
+        let sent = on_its_way.clone();
+        assert!(!on_its_way.is_empty());
+        drop(sent);
+        assert!(on_its_way.is_empty());
+    }
 }

@@ -41,6 +41,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -64,6 +65,7 @@ pub use lease::parse_lease;
 
 use kustomizations::{Built, KustomizationState, Reported};
 use lease::Role;
+use live::OnItsWay;
 use noticed::Noticed;
 use run::{BuildKey, Shared};
 use sources::SourceState;
@@ -129,7 +131,7 @@ enum Event {
     /// An object of one of our kinds in the cluster.
     Resource(ResourceKind, Seen),
     /// An object that we keep, or may keep, in the cluster of this connection, seen by the watch of this kind and namespace.
-    Live(u64, Gvk, String, Seen<Option<Noticed>>),
+    Live(u64, Gvk, String, Seen<Option<Noticed>>, OnItsWay),
     /// Whether a Flux controller is active; nothing where that could not be found out.
     FluxActive(Result<bool, String>),
     /// A ConfigMap or Secret that Kustomizations take values from.
@@ -173,12 +175,12 @@ struct Drive {
     files_seen: Vec<(PathBuf, u64, Option<std::time::SystemTime>)>,
     cluster_input: inputs::ClusterInput,
     cluster_floors: floors::ClusterFloors,
-    declared: BTreeMap<Resource, Declared>,
+    declared: BTreeMap<Resource, Arc<Declared>>,
     records: BTreeMap<Resource, Record>,
     sources: BTreeMap<ResourceName, SourceState>,
     /// Sources as builds take them, for as long as one event is dealt with: see [`Drive::shared_source`].
     shared_sources: HashMap<ResourceName, Rc<GitSource>>,
-    kustomizations: BTreeMap<ResourceName, KustomizationState>,
+    kustomizations: BTreeMap<ResourceName, Box<KustomizationState>>,
     providers: BTreeMap<ResourceName, providers::ProviderState>,
     values: values::WatchedValues,
     reporter: Reporter,
@@ -302,7 +304,7 @@ impl Drive {
         let reporter = Reporter::new(store, &settings.node);
         let mut kustomizations: BTreeMap<_, _> = inventories
             .into_iter()
-            .map(|(owner, inventory)| (owner, KustomizationState::remembered(inventory)))
+            .map(|(owner, inventory)| (owner, Box::new(KustomizationState::remembered(inventory))))
             .collect();
         // Until it is declared, what one has elsewhere is not looked for here.
         for record in records.iter().filter(|record| record.resource.kind == ResourceKind::Kustomization) {
@@ -313,7 +315,9 @@ impl Drive {
             }
         }
         for (name, trials) in trials {
-            let state = kustomizations.entry(name).or_insert_with(|| KustomizationState::remembered(Inventory::new()));
+            let state = kustomizations
+                .entry(name)
+                .or_insert_with(|| Box::new(KustomizationState::remembered(Inventory::new())));
             state.course = Course::new(trials);
         }
         Ok(Self {
@@ -437,7 +441,10 @@ impl Drive {
         match event {
             Event::Definitions(seen) => self.definitions_seen(seen),
             Event::Resource(kind, seen) => self.resource_seen(kind, seen),
-            Event::Live(target, gvk, namespace, seen) => self.live_seen(target, &gvk, namespace, seen),
+            Event::Live(target, gvk, namespace, seen, on_its_way) => {
+                self.live_seen(target, &gvk, namespace, seen);
+                drop(on_its_way);
+            }
             Event::FluxActive(answer) => self.flux_active(answer),
             Event::Values(name, seen) => self.values_seen(&name, seen),
             Event::Secrets(resource, answer) => self.secrets_found(&resource, answer),
@@ -469,11 +476,18 @@ impl Drive {
         self.tick_statuses(now);
         // Once for all that was declared and reported in this step.
         self.watch_live();
+        self.attend();
+    }
+
+    /// Tells the watches whether somebody is at work or waits, and hears of everything.
+    fn attend(&self) {
+        let attended = !self.kustomizations.values().all(|state| state.is_at_rest());
+        self.targets.all().for_each(|target| target.live.borrow_mut().attended = attended);
     }
 
     fn next_wake(&self) -> Duration {
         let sources = self.sources.values().filter_map(SourceState::wake);
-        let kustomizations = self.kustomizations.values().filter_map(KustomizationState::wake);
+        let kustomizations = self.kustomizations.values().filter_map(|state| state.wake());
         let rest = [
             self.cluster_input.wake(),
             self.cluster_floors.wake(),
@@ -498,7 +512,7 @@ impl Drive {
     fn is_settled(&self) -> bool {
         let read = self.cluster_input.is_read();
         read && self.sources.values().all(SourceState::is_settled)
-            && self.kustomizations.values().all(KustomizationState::is_settled)
+            && self.kustomizations.values().all(|state| state.is_settled())
     }
 
     async fn end_once(&mut self) -> Result<(), DriveError> {
@@ -535,7 +549,7 @@ impl Drive {
                 (((group.to_owned(), kind.to_owned()), within.to_owned()), (version.to_owned(), whole))
             };
             let wanted = wanted.into_iter().map(owned).collect();
-            let judge = |(name, state): (&ResourceName, &KustomizationState)| {
+            let judge = |(name, state): (&ResourceName, &Box<KustomizationState>)| {
                 state.spec().filter(|spec| spec.health_rules != HealthRules::default()).map(|spec| (name.clone(), spec))
             };
             let judges = here.into_iter().filter_map(judge).collect();
@@ -543,12 +557,20 @@ impl Drive {
         }
     }
 
-    fn live_seen(&mut self, serial: u64, gvk: &Gvk, namespace: String, seen: Seen<Option<Noticed>>) {
+    fn live_seen(&mut self, serial: u64, gvk: &Gvk, namespace: String, mut seen: Seen<Option<Noticed>>) {
         // What a connection has still seen that is given up is of no use.
         let Some(target) = self.targets.by_serial(serial) else { return };
         target.reachable.borrow_mut().note(seen.blind(), gvk);
         let forbidden = seen.blind().is_some_and(|error| error.class == Class::Forbidden);
         let again = matches!(seen, Seen::Again);
+        // One name in memory for what has a name already.
+        let claims = self.shared.claims.borrow();
+        for noticed in seen.objects().iter_mut().flatten() {
+            noticed.id = claims.known(&noticed.id).unwrap_or(&noticed.id).clone();
+            let owner = self.kustomizations.get_key_value(&noticed.owner).map(|(name, _)| name.clone());
+            noticed.owner = owner.unwrap_or_else(|| noticed.owner.clone());
+        }
+        drop(claims);
         let concerned = target.live.borrow_mut().take(gvk, namespace, seen);
         target.seen.notify_waiters();
         if forbidden {

@@ -34,6 +34,8 @@ pub(super) struct Noticed {
     pub(super) verdict: Option<Verdict>,
     /// The digest of the metadata as it reads.
     pub(super) reads: Digest,
+    /// Nothing that counts is other than it was seen before: see [`Live::absorb`](super::live::Live::absorb).
+    pub(super) known: bool,
     noted: Noted,
 }
 
@@ -57,6 +59,10 @@ impl Arrived for Option<Noticed> {
     fn version(&self) -> Option<Cow<'_, str>> {
         self.as_ref().map(|noticed| noticed.version.to_string().into())
     }
+
+    fn is_news(&self) -> bool {
+        self.as_ref().is_some_and(|noticed| !noticed.known)
+    }
 }
 
 impl Noticed {
@@ -70,12 +76,7 @@ impl Noticed {
         };
         let labels: BTreeMap<String, String> = serde_json::from_str(fields.get("labels")?.get()).ok()?;
         let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
-        let id = ObjectId {
-            group: gvk.group.clone(),
-            kind: gvk.kind.clone(),
-            namespace: field("namespace")?,
-            name: field("name")?,
-        };
+        let id = ObjectId::new(gvk.group.clone(), gvk.kind.clone(), field("namespace")?, field("name")?);
         let owner = ResourceName::new(label(OWNER_NAMESPACE), label(OWNER_NAME));
         let verdict = judges.map(|judges| {
             let rules = judges.get(&owner).map(|kustomization| &kustomization.health_rules);
@@ -87,9 +88,9 @@ impl Noticed {
         let noted = match arrival {
             // A list may be long: no text of it is kept.
             Arrival::Listed => Noted::Digested(text.looks(whole)?),
-            Arrival::Event => Noted::Text(text, whole),
+            Arrival::Event | Arrival::Gone => Noted::Text(text, whole),
         };
-        Some(Self { id, owner, version, verdict, reads, noted })
+        Some(Self { id, owner, version, verdict, reads, known: false, noted })
     }
 
     /// What it looks like. `before` is what its metadata read as the last time, and what it looked like then.

@@ -3,6 +3,7 @@
 //! A webhook asks as a person does: at once, whatever fetch window and budget say. Many that come while a source is being
 //! asked are answered by asking once more.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use wickie_model::{Resource, ResourceKind, ResourceName, condition_type};
@@ -102,7 +103,7 @@ impl Drive {
     pub(super) fn hooked(&mut self, name: &ResourceName) -> Result<(), String> {
         let receiver = self.receivers.get(name).and_then(|state| state.receiver.as_ref());
         let receiver = receiver.ok_or_else(|| format!("there is no Receiver {name} any more"))?;
-        let wanted = |declared: &&Declared| receiver.resources.iter().any(|wanted| wanted.is(declared));
+        let wanted = |declared: &&Arc<Declared>| receiver.resources.iter().any(|wanted| wanted.is(declared));
         let found: Vec<_> = self.declared.values().filter(wanted).cloned().collect();
         let missing: Vec<_> = receiver
             .resources

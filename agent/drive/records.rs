@@ -15,7 +15,7 @@ use super::{Drive, Event};
 use crate::cluster::{ApiError, Class, Kind};
 use crate::config::Declared;
 use crate::serve::ClusterLive;
-use crate::store::{Batch, Origin, Record};
+use crate::store::{Batch, Origin, Record, Status};
 
 /// The longest pause between two tries to write a status or a batch.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -105,7 +105,7 @@ impl Drive {
             generation: declared.generation.max(1),
             suspended: false,
             released: false,
-            status: json!({}),
+            status: Status::default(),
             document: None,
         })
     }
@@ -122,7 +122,7 @@ impl Drive {
         };
         record.spec = digest;
         record.origin = declared.origin;
-        record.document = Some(json!({"spec": declared.spec}).to_string());
+        record.document = Some(json!({"spec": declared.spec}).to_string().into());
         let record = record.clone();
         self.batch.records.push(record);
     }
@@ -148,11 +148,14 @@ impl Drive {
     ) {
         let Some(record) = self.records.get_mut(resource) else { return };
         let mut conditions = record.conditions();
-        let mut fields = record.status.as_object().cloned().unwrap_or_default();
+        let mut fields = match record.status.value() {
+            Value::Object(fields) => fields,
+            _ => Map::new(),
+        };
         change(&mut conditions, &mut fields, record.generation);
         fields.insert("observedGeneration".to_owned(), record.generation.into());
         fields.insert("conditions".to_owned(), serde_json::to_value(conditions).unwrap_or_default());
-        let status = Value::Object(fields);
+        let status = Status::from(Value::Object(fields));
         if status == record.status {
             return;
         }
@@ -173,7 +176,7 @@ impl Drive {
             return;
         };
         let Some(record) = self.records.get(resource).filter(|record| !record.released) else { return };
-        let mut status = record.status.clone();
+        let mut status = record.status.value();
         if resource.kind == ResourceKind::Kustomization
             && let Some(kustomization) = self.kustomizations.get(&resource.name)
         {

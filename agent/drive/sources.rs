@@ -542,7 +542,7 @@ impl Drive {
         let verified = state.spec.as_ref().is_some_and(|spec| spec.source.is_verified());
         let resource = resource(name);
         let requested = self.declared.get(&resource).and_then(|declared| declared.requested_at().map(str::to_owned));
-        let observed = self.declared.get(&resource).map(observed).unwrap_or_default();
+        let observed = self.declared.get(&resource).map(|declared| observed(declared)).unwrap_or_default();
         let recovered = !self.is_ready(&resource);
         let signer = new.and_then(|snapshot| snapshot.signer().map(str::to_owned));
         let now = Timestamp::now();

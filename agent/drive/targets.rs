@@ -51,7 +51,7 @@ impl Target {
     ) -> Self {
         Self {
             serial,
-            live: Rc::new(RefCell::new(Live::new(cluster.clone(), serial, events.clone(), by_namespace))),
+            live: Live::new(cluster.clone(), serial, events.clone(), by_namespace),
             seen: Rc::new(Notify::new()),
             lost: Rc::new(Lost::new(by_namespace)),
             reachable: Rc::new(RefCell::new(Reachable::new(server))),
@@ -184,7 +184,7 @@ impl Drive {
             self.kustomizations.iter().filter(|(_, state)| elsewhere(state)).map(|(name, _)| name.clone()).collect();
         for name in &names {
             // One that cannot be followed as it is declared stays where it was.
-            let Some(spec) = self.kustomizations.get(name).and_then(KustomizationState::spec) else { continue };
+            let Some(spec) = self.kustomizations.get(name).and_then(|state| state.spec()) else { continue };
             let aim = match &spec.kube_config {
                 None => Aim::Own,
                 Some(reference) => match self.lead(name, reference) {

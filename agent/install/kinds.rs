@@ -107,12 +107,7 @@ mod tests {
         assert_eq!(of(&kinds, "source.toolkit.fluxcd.io", "GitRepository"), yes("gitrepositories"));
         // Served from a CRD, though its group looks like the server's own.
         assert_eq!(of(&kinds, "gateway.networking.k8s.io", "Gateway"), None);
-        let id = ObjectId {
-            group: "apiextensions.k8s.io".to_owned(),
-            kind: "CustomResourceDefinition".to_owned(),
-            namespace: String::new(),
-            name: "tillies.example.com".to_owned(),
-        };
+        let id = ObjectId::new("apiextensions.k8s.io", "CustomResourceDefinition", "", "tillies.example.com");
         let names = json!({"kind": "Till", "plural": "tillies"});
         kinds.learn(&id, &json!({"spec": {"group": "example.com", "scope": "Cluster", "names": names}}));
         assert_eq!(of(&kinds, "example.com", "Till"), no("tillies"));

@@ -1,6 +1,7 @@
 //! What a Kustomization has put into the cluster.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +11,7 @@ use crate::{Digest, ObjectId};
 ///
 /// Drift is not "desired differs from live" (defaulting, quantities, other owners): it is that our field set, or the
 /// live values at those paths, differ from what the server answered to our last apply.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fingerprint {
     /// The object's uid: another one means that it was deleted and made again.
     pub uid: String,
@@ -36,7 +37,7 @@ pub enum EntryState {
 }
 
 /// One object of an inventory.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The version of the API it was last applied with.
     pub version: String,
@@ -45,7 +46,7 @@ pub struct Entry {
     /// The digest of the manifest that was last applied, if any was.
     pub manifest: Option<Digest>,
     /// What it looked like then.
-    pub fingerprint: Option<Fingerprint>,
+    pub fingerprint: Option<Arc<Fingerprint>>,
 }
 
 impl Entry {

@@ -44,7 +44,7 @@ impl Manifest {
             Some(Value::String(namespace)) => namespace.clone(),
             Some(_) => return Err(ManifestError::Missing("metadata.namespace")),
         };
-        let id = ObjectId { group: gvk.group.clone(), kind: gvk.kind.clone(), namespace, name };
+        let id = ObjectId::new(gvk.group.clone(), gvk.kind.clone(), namespace, name);
         let digest = Digest::of_json(&body);
         Ok(Self { gvk, id, body, digest, secret: false })
     }

@@ -1,6 +1,8 @@
 //! What Kubernetes names: kinds and objects.
 
 use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -35,8 +37,15 @@ impl fmt::Display for Gvk {
 }
 
 /// Which object: the same whatever version it is written in, as the API server sees it.
+///
+/// It is named in many places at once (what is wanted, what is there, whose it is), so that clones share its text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct ObjectId {
+#[serde(from = "ObjectParts", into = "ObjectParts")]
+pub struct ObjectId(Arc<ObjectParts>);
+
+/// What an [`ObjectId`] is made of.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ObjectParts {
     /// The API group; empty for the core group.
     pub group: String,
     /// The kind.
@@ -47,7 +56,38 @@ pub struct ObjectId {
     pub name: String,
 }
 
+impl Deref for ObjectId {
+    type Target = ObjectParts;
+
+    fn deref(&self) -> &ObjectParts {
+        &self.0
+    }
+}
+
+impl From<ObjectParts> for ObjectId {
+    fn from(parts: ObjectParts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl From<ObjectId> for ObjectParts {
+    fn from(id: ObjectId) -> Self {
+        Arc::unwrap_or_clone(id.0)
+    }
+}
+
 impl ObjectId {
+    /// The object `name` of a kind; `group` is empty for the core group, `namespace` for an object of the whole cluster.
+    pub fn new(
+        group: impl Into<String>,
+        kind: impl Into<String>,
+        namespace: impl Into<String>,
+        name: impl Into<String>,
+    ) -> Self {
+        let (group, kind, namespace, name) = (group.into(), kind.into(), namespace.into(), name.into());
+        Self::from(ObjectParts { group, kind, namespace, name })
+    }
+
     /// The id in Flux's inventory: `<namespace>_<name>_<group>_<kind>`.
     ///
     /// Source: `fluxcd/cli-utils` object metadata string; a `:` in an RBAC name is written as `__`.
@@ -64,12 +104,7 @@ impl ObjectId {
         if name.is_empty() || kind.is_empty() {
             return None;
         }
-        Some(Self {
-            group: group.to_owned(),
-            kind: kind.to_owned(),
-            namespace: namespace.to_owned(),
-            name: name.replace("__", ":"),
-        })
+        Some(Self::new(group, kind, namespace, name.replace("__", ":")))
     }
 }
 

@@ -1,7 +1,9 @@
 //! The objects that wickie itself is told by: Flux's kinds, from files or from the cluster.
 
 use std::fmt;
+use std::ops::Deref;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -83,9 +85,14 @@ impl FromStr for ResourceKind {
     }
 }
 
-/// A name in a namespace.
+/// A name in a namespace. Clones share its text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct ResourceName {
+#[serde(from = "NameParts", into = "NameParts")]
+pub struct ResourceName(Arc<NameParts>);
+
+/// What a [`ResourceName`] is made of.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NameParts {
     /// The namespace; never empty.
     pub namespace: String,
     /// The name; never empty.
@@ -95,7 +102,27 @@ pub struct ResourceName {
 impl ResourceName {
     /// `name` in `namespace`.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
+        Self::from(NameParts { namespace: namespace.into(), name: name.into() })
+    }
+}
+
+impl Deref for ResourceName {
+    type Target = NameParts;
+
+    fn deref(&self) -> &NameParts {
+        &self.0
+    }
+}
+
+impl From<NameParts> for ResourceName {
+    fn from(parts: NameParts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl From<ResourceName> for NameParts {
+    fn from(name: ResourceName) -> Self {
+        Arc::unwrap_or_clone(name.0)
     }
 }
 

@@ -341,7 +341,7 @@ mod tests {
     use crate::policy::Limit;
 
     fn id(name: &str) -> ObjectId {
-        ObjectId { group: String::new(), kind: "ConfigMap".into(), namespace: "shop".into(), name: name.into() }
+        ObjectId::new("", "ConfigMap", "shop", name)
     }
 
     #[test]

@@ -47,12 +47,7 @@ mod tests {
 
     #[test]
     fn a_webhook_comes_after_the_workload_that_answers_it() {
-        let id = |group: &str, kind: &str| ObjectId {
-            group: group.into(),
-            kind: kind.into(),
-            namespace: String::new(),
-            name: "a".into(),
-        };
+        let id = |group: &str, kind: &str| ObjectId::new(group, kind, "", "a");
         let ranks = [
             ("", "Namespace"),
             ("apiextensions.k8s.io", "CustomResourceDefinition"),

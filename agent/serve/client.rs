@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
-use wickie_model::{Event, Resource, ResourceName};
+use wickie_model::{Event, NameParts, Resource, ResourceName};
 
 use super::control::{DiffQuery, EventsQuery, HistoryQuery, Order, ReleaseOrder, RollbackOrder, path};
 use super::tree::{self, Tree};
@@ -114,7 +114,7 @@ impl Control {
     pub async fn history(&self, name: ResourceName, limit: usize) -> Result<History, AgentError> {
         match self {
             Self::Agent(agent) => {
-                let ResourceName { namespace, name } = name;
+                let NameParts { namespace, name } = name.into();
                 agent.get(path::HISTORY, &HistoryQuery { namespace, name, limit }).await
             }
             Self::Store(store) => Ok(view::history(store, name, limit).await?),
@@ -192,7 +192,8 @@ impl Agent {
             Against::Folder(path) => (Some(path), None),
             Against::Revision(revision) => (None, Some(revision)),
         };
-        let query = DiffQuery { namespace: name.namespace, name: name.name, path, revision };
+        let NameParts { namespace, name } = name.into();
+        let query = DiffQuery { namespace, name, path, revision };
         self.get(path::DIFF, &query).await
     }
 

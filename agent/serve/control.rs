@@ -306,7 +306,6 @@ async fn diff(State(shared): State<Arc<Shared>>, Query(query): Query<DiffQuery>)
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
     use wickie_model::Digest;
 
     use super::*;
@@ -363,7 +362,7 @@ mod tests {
             generation: 1,
             suspended: false,
             released: false,
-            status: json!({}),
+            status: Default::default(),
             document: None,
         };
         store.commit(Batch { records: vec![record], ..Batch::default() }).await.unwrap();

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use wickie_model::{ConditionStatus, Conditions, ResourceKind, ResourceName, Trial, condition_type, reason};
+use wickie_model::{ConditionStatus, ResourceKind, ResourceName, Trial, condition_type, reason};
 
 use super::advice;
 use super::{ClusterLive, Counts, DayLive, HeldLive, KustomizationLive, Live, Phase, Problem, SourceLive};
@@ -415,8 +415,7 @@ fn ready(record: &Record) -> ReadyView {
 
 /// What a source's own conditions say that is not well.
 fn warnings(record: &Record) -> Vec<String> {
-    let conditions = record.status.get("conditions").cloned().unwrap_or_default();
-    let conditions: Conditions = serde_json::from_value(conditions).unwrap_or_default();
+    let conditions = record.conditions();
     let fresh = conditions.get(condition_type::FRESH).filter(|fresh| fresh.status == ConditionStatus::False);
     fresh.map(|fresh| fresh.message.clone()).into_iter().collect()
 }
@@ -430,5 +429,5 @@ fn is_suspended(record: &Record) -> bool {
 }
 
 fn text(record: &Record, pointer: &str) -> Option<String> {
-    record.status.pointer(pointer)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+    record.status.value().pointer(pointer)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
 }

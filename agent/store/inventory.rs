@@ -1,9 +1,10 @@
 //! Table `inventory`: what each Kustomization has put into the cluster.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rusqlite::{Row, Transaction, params};
-use wickie_model::{Digest, Entry, EntryState, Fingerprint, Inventory, ObjectId, ResourceName};
+use wickie_model::{Digest, Entry, EntryState, Fingerprint, Inventory, ObjectId, ObjectParts, ResourceName};
 
 use super::{Store, StoreError};
 
@@ -122,7 +123,12 @@ fn state_text(state: EntryState) -> &'static str {
 
 fn read(row: &Row<'_>) -> rusqlite::Result<(ResourceName, ObjectId, Entry)> {
     let owner = ResourceName::new(row.get::<_, String>(0)?, row.get::<_, String>(1)?);
-    let id = ObjectId { group: row.get(2)?, kind: row.get(3)?, namespace: row.get(4)?, name: row.get(5)? };
+    let id = ObjectId::from(ObjectParts {
+        group: row.get(2)?,
+        kind: row.get(3)?,
+        namespace: row.get(4)?,
+        name: row.get(5)?,
+    });
     let state = match row.get_ref(7)?.as_str()? {
         "applied" => EntryState::Applied,
         "deleting" => EntryState::Deleting,
@@ -131,7 +137,9 @@ fn read(row: &Row<'_>) -> rusqlite::Result<(ResourceName, ObjectId, Entry)> {
     };
     let digest = |index| row.get::<_, Option<[u8; 32]>>(index).map(|bytes| bytes.map(Digest::from_bytes));
     let fingerprint = match (row.get(9)?, digest(10)?, digest(11)?, digest(12)?) {
-        (Some(uid), Some(metadata), Some(fields), Some(values)) => Some(Fingerprint { uid, metadata, fields, values }),
+        (Some(uid), Some(metadata), Some(fields), Some(values)) => {
+            Some(Arc::new(Fingerprint { uid, metadata, fields, values }))
+        }
         _ => None,
     };
     Ok((owner, id, Entry { version: row.get(6)?, state, manifest: digest(8)?, fingerprint }))
@@ -149,18 +157,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (store, _) = Store::open(&DataDir::new(dir.path()), Timestamp::UNIX_EPOCH).unwrap();
         let owner = ResourceName::new("flux-system", "shop");
-        let id = |name: &str| ObjectId {
-            group: "apps".into(),
-            kind: "Deployment".into(),
-            namespace: "shop".into(),
-            name: name.into(),
-        };
+        let id = |name: &str| ObjectId::new("apps", "Deployment", "shop", name);
         let digest = Digest::of(b"x");
         let applied = Entry {
             version: "v1".into(),
             state: EntryState::Applied,
             manifest: Some(digest),
-            fingerprint: Some(Fingerprint { uid: "u".into(), metadata: digest, fields: digest, values: digest }),
+            fingerprint: Some(Arc::new(Fingerprint {
+                uid: "u".into(),
+                metadata: digest,
+                fields: digest,
+                values: digest,
+            })),
         };
         let put = vec![(id("till"), applied.clone()), (id("scale"), Entry::planned("v1"))];
         let batch = |put, struck| Batch {

@@ -1,5 +1,7 @@
 //! Table `resource`: what is said of each object that wickie is told by, and the marks people leave on it.
 
+use std::sync::Arc;
+
 use rusqlite::{Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -50,9 +52,40 @@ pub struct Record {
     /// Whether it was handed back (`wickie release`): it is left alone, and nothing of it is written to the cluster.
     pub released: bool,
     /// The status subresource, as Flux writes it.
-    pub status: Value,
+    pub status: Status,
     /// The document as last seen: a restart without the API starts from it.
-    pub document: Option<String>,
+    pub document: Option<Arc<str>>,
+}
+
+/// A status subresource, kept as its text: there may be thousands, each of them seldom looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status(Arc<str>);
+
+impl Status {
+    /// What it says.
+    pub fn value(&self) -> Value {
+        serde_json::from_str(&self.0).unwrap_or_default()
+    }
+
+    /// The text of one of its fields; nothing where that is missing, or no text.
+    pub fn text(&self, field: &str) -> Option<String> {
+        match self.value().get_mut(field)?.take() {
+            Value::String(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+impl Default for Status {
+    fn default() -> Self {
+        Self("{}".into())
+    }
+}
+
+impl From<Value> for Status {
+    fn from(status: Value) -> Self {
+        Self(status.to_string().into())
+    }
 }
 
 /// The marks in the column `suspended`.
@@ -62,8 +95,12 @@ const RELEASED: i64 = 2;
 impl Record {
     /// What its status says of it; nothing where that was never written, or by somebody in another form.
     pub fn conditions(&self) -> Conditions {
-        let conditions = self.status.get("conditions").cloned().unwrap_or_default();
-        serde_json::from_value(conditions).unwrap_or_default()
+        #[derive(Deserialize)]
+        struct Part {
+            #[serde(default)]
+            conditions: Conditions,
+        }
+        serde_json::from_str(&self.status.0).map(|part: Part| part.conditions).unwrap_or_default()
     }
 }
 
@@ -126,7 +163,7 @@ pub(super) fn put(transaction: &Transaction<'_>, record: &Record) -> Result<(), 
                 spec.to_string(),
                 generation,
                 marks,
-                status.to_string(),
+                status.0,
                 document,
             ])
         })
@@ -159,7 +196,7 @@ fn read(row: &Row<'_>) -> Result<Record, StoreError> {
         generation: row.get(5).map_err(failed())?,
         suspended: marks & SUSPENDED != 0,
         released: marks & RELEASED != 0,
-        status: serde_json::from_str(&text(7)?).map_err(|error| corrupt("status")(error.to_string()))?,
+        status: serde_json::from_str::<Value>(&text(7)?).map_err(|error| corrupt("status")(error.to_string()))?.into(),
         document: row.get(8).map_err(failed())?,
     })
 }

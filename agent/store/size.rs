@@ -263,7 +263,7 @@ mod tests {
             generation: 1,
             suspended: false,
             released: false,
-            status: json!({"large": "x".repeat(100_000)}),
+            status: json!({"large": "x".repeat(100_000)}).into(),
             document: None,
         };
         store.commit(Batch { records: vec![record], ..Batch::default() }).await.unwrap();
@@ -317,13 +317,14 @@ mod tests {
             generation: 1,
             suspended: false,
             released: false,
-            status: json!({"lastAppliedRevision": format!("main@sha1:{}", commit(1)), "lastAttemptedRevision": null}),
+            status: json!({"lastAppliedRevision": format!("main@sha1:{}", commit(1)), "lastAttemptedRevision": null})
+                .into(),
             document: None,
         };
         store.commit(Batch { records: vec![applied], ..Batch::default() }).await.unwrap();
         let mut gone = Vec::new();
         while let Some((source, revision)) = store.forget_oldest_snapshot(vec![commit(3)]).await.unwrap() {
-            gone.push((source.name, revision.commit()));
+            gone.push((source.name.clone(), revision.commit()));
         }
         assert_eq!(gone, [("a".to_owned(), commit(4))]);
         assert_eq!(store.forget_oldest_snapshot(vec![]).await.unwrap().unwrap().1.commit(), commit(3));

@@ -42,7 +42,8 @@ async fn filled(dir: &Path) -> Store {
         suspended: false,
         released: false,
         status: json!({"conditions": [{"type": "Ready", "status": "True", "reason": "ReconciliationSucceeded",
-            "message": "applied", "lastTransitionTime": at}]}),
+            "message": "applied", "lastTransitionTime": at}]})
+        .into(),
         document: None,
     };
     let run = Run {

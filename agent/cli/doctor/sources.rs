@@ -47,7 +47,7 @@ pub(super) async fn declared(files: &Files, cluster: Option<&Cluster>, diagnosis
         }
     }
     // As in the agent, a file comes before an object of the same name.
-    written.extend(files.declared.iter().map(|(resource, one)| (resource.clone(), one.clone())));
+    written.extend(files.declared.iter().map(|(resource, one)| (resource.clone(), (**one).clone())));
     for (resource, one) in &written {
         let invalid = match resource.kind {
             ResourceKind::Kustomization => Kustomization::new(one, &files.node).map(|spec| {
@@ -88,12 +88,8 @@ async fn in_cluster(
         Err(error) => return Err(error),
     };
     let gvk = Gvk::new("apiextensions.k8s.io/v1", "CustomResourceDefinition");
-    let definition = ObjectId {
-        group: gvk.group.clone(),
-        kind: gvk.kind.clone(),
-        namespace: String::new(),
-        name: format!("{}.{}", kind.plural(), kind.group()),
-    };
+    let definition =
+        ObjectId::new(gvk.group.clone(), gvk.kind.clone(), "", format!("{}.{}", kind.plural(), kind.group()));
     let definition = cluster.get(&Kind::new(gvk, "customresourcedefinitions", false), &definition).await?;
     let label = |object: &serde_json::Value, key: &str, value: &str| object["metadata"]["labels"][key] == value;
     let ours = definition.is_some_and(|definition| label(&definition, MANAGED_BY.0, MANAGED_BY.1));

@@ -221,12 +221,7 @@ async fn cluster_of(own: &Cluster, one: &Released) -> Result<Cluster, String> {
     let Some(reference) = &one.kube_config else { return Ok(own.clone()) };
     let secret = &reference.secret;
     let kind = Kind::new(Gvk::new("v1", "Secret"), "secrets", true);
-    let id = ObjectId {
-        group: String::new(),
-        kind: "Secret".to_owned(),
-        namespace: secret.namespace.clone(),
-        name: secret.name.clone(),
-    };
+    let id = ObjectId::new("", "Secret", secret.namespace.clone(), secret.name.clone());
     let document = own.get(&kind, &id).await.map_err(|error| error.to_string())?;
     let document = document.ok_or_else(|| {
         format!("its objects are in another cluster, and Secret {secret} with its kubeconfig is not in this one: create it, and run this again")

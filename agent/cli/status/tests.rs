@@ -38,7 +38,7 @@ fn record(kind: ResourceKind, of: &str, status: Value) -> Record {
         generation: 1,
         suspended: false,
         released: false,
-        status,
+        status: status.into(),
         document: None,
     }
 }
@@ -124,12 +124,7 @@ fn traffic() -> TrafficLive {
 fn live() -> (AgentView, Live) {
     let agent = AgentView { pid: 4711, version: "0.1.0".to_owned(), since: ago(273_600) };
     let problem = |name: &str, health, message: &str| Problem {
-        object: ObjectId {
-            group: "apps".into(),
-            kind: "Deployment".into(),
-            namespace: "shop".into(),
-            name: name.into(),
-        },
+        object: ObjectId::new("apps", "Deployment", "shop", name),
         health: Some(health),
         message: message.to_owned(),
     };

@@ -103,7 +103,7 @@ impl Drive {
     pub(super) fn free_condemned(&mut self, name: &ResourceName) {
         let wanted = |state: &KustomizationState| state.spec.as_ref().is_some_and(|spec| spec.on_unhealthy.is_some());
         let condemned = self.against(name).is_some_and(|trial| trial.ending != Ending::SetBack);
-        if condemned && !self.kustomizations.get(name).is_some_and(wanted) {
+        if condemned && !self.kustomizations.get(name).is_some_and(|state| wanted(state)) {
             self.acquit(name);
         }
     }

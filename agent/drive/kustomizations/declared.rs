@@ -27,12 +27,12 @@ impl Drive {
                 true => Inventory::new(),
                 false => self.inventory_in_status(declared),
             };
-            self.kustomizations.insert(name.clone(), KustomizationState::remembered(inventory));
+            self.kustomizations.insert(name.clone(), Box::new(KustomizationState::remembered(inventory)));
         }
         let applied = self
             .records
             .get(&declared.resource)
-            .is_some_and(|record| record.status.get("lastAppliedRevision").is_some_and(Value::is_string));
+            .is_some_and(|record| record.status.text("lastAppliedRevision").is_some());
         let others = self.role == Role::Writes { others: true };
         let Some(state) = self.kustomizations.get_mut(name) else { return };
         let in_status = declared.status.pointer("/inventory/entries").is_some();
@@ -132,7 +132,7 @@ impl Drive {
             "its declaration is gone; its objects are left in the cluster as they are, and no longer looked after";
         tracing::warn!(kustomization = %name, "{message}");
         let remembered = KustomizationState { course, aim, ..KustomizationState::remembered(inventory) };
-        self.kustomizations.insert(name.clone(), remembered);
+        self.kustomizations.insert(name.clone(), Box::new(remembered));
         let now = Timestamp::now();
         self.set_status(&resource, |conditions, _, generation| {
             conditions.set(

@@ -39,9 +39,9 @@ impl Drive {
             return why("is not ready");
         }
         if other_spec.source == spec.source {
-            let applied = self.records.get(&resource(on)).and_then(|record| record.status.get("lastAppliedRevision"));
+            let applied = self.records.get(&resource(on)).and_then(|record| record.status.text("lastAppliedRevision"));
             let newest = self.sources.get(&spec.source).and_then(|source| source.revision()).map(ToString::to_string);
-            if applied.and_then(|revision| revision.as_str()) != newest.as_deref() {
+            if applied != newest {
                 return why("is not ready at the newest revision");
             }
         }
@@ -75,7 +75,7 @@ impl Drive {
                 put(field, json!(texts));
             }
         }
-        let mut status = record.status.clone();
+        let mut status = record.status.value();
         if let Some(state) = self.kustomizations.get(name).filter(|_| whole) {
             status["inventory"] = records::inventory(&state.inventory);
         }
@@ -106,7 +106,7 @@ impl Drive {
                 let expressions = || spec.depends_on.iter().filter(|dependency| dependency.ready.is_some());
                 expressions().any(|dependency| moved.contains(name) || moved.contains(&dependency.on))
             };
-            let waiting = |(name, state): &(&ResourceName, &KustomizationState)| {
+            let waiting = |(name, state): &(&ResourceName, &Box<KustomizationState>)| {
                 matches!(&state.cycle, cycle::State::Held(Hold::Dependency(_)))
                     && state.spec.as_ref().is_some_and(|spec| concerned(name, spec))
             };

@@ -126,7 +126,7 @@ mod tests {
 
     fn object(name: &str) -> ObjectId {
         let text = |text: &str| text.to_owned();
-        ObjectId { group: String::new(), kind: text("ConfigMap"), namespace: text("shop"), name: text(name) }
+        ObjectId::new("", text("ConfigMap"), text("shop"), text(name))
     }
 
     /// Ends runs one a second, each of which repaired `till` or found nothing, and tells how long the next must wait then.

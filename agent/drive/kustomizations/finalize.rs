@@ -89,7 +89,7 @@ impl Drive {
     /// Says why the objects of a deleted Kustomization are still there.
     pub(super) fn say_unfinished(&mut self, name: &ResourceName) {
         let Some(state) = self.kustomizations.get_mut(name) else { return };
-        let away = state.report.as_ref().is_some_and(Report::is_away);
+        let away = state.report.as_deref().is_some_and(Report::is_away);
         let was_away = std::mem::replace(&mut state.away, away);
         let Some(report) = &state.report else { return };
         let Verdict { reason, message } = failure(state, report);
@@ -132,12 +132,12 @@ async fn definition_is_going(cluster: &Cluster) -> Result<bool, ApiError> {
     let kind = ResourceKind::Kustomization;
     let definitions =
         Kind::new(Gvk::new("apiextensions.k8s.io/v1", "CustomResourceDefinition"), "customresourcedefinitions", false);
-    let id = ObjectId {
-        group: "apiextensions.k8s.io".to_owned(),
-        kind: "CustomResourceDefinition".to_owned(),
-        namespace: String::new(),
-        name: format!("{}.{}", kind.plural(), kind.group()),
-    };
+    let id = ObjectId::new(
+        "apiextensions.k8s.io",
+        "CustomResourceDefinition",
+        "",
+        format!("{}.{}", kind.plural(), kind.group()),
+    );
     let found = cluster.get(&definitions, &id).await?;
     Ok(found.is_none_or(|crd| crd.pointer("/metadata/deletionTimestamp").is_some()))
 }

@@ -328,7 +328,7 @@ mod tests {
 
     fn object(name: &str) -> ObjectId {
         let text = |text: &str| text.to_owned();
-        ObjectId { group: text("apps"), kind: text("Deployment"), namespace: text("shop"), name: text(name) }
+        ObjectId::new(text("apps"), text("Deployment"), text("shop"), text(name))
     }
 
     #[test]

@@ -31,7 +31,7 @@ impl Drive {
         let Some(spec) = &state.spec else {
             return Some(Hold::Invalid("it cannot be followed as it is declared".to_owned()));
         };
-        if let Some(why) = self.cluster_input.refusal(self.declared.get(&resource(name))) {
+        if let Some(why) = self.cluster_input.refusal(self.declared.get(&resource(name)).map(|declared| &**declared)) {
             return Some(Hold::Invalid(why));
         }
         match self.sources.get(&spec.source) {

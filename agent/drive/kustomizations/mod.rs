@@ -46,7 +46,7 @@ pub(super) enum Reported {
     Vanishing(Report),
 }
 
-/// A Kustomization.
+/// A Kustomization. There may be thousands, most of them at rest: what only one at work has lies apart.
 pub(super) struct KustomizationState {
     /// Nothing while it is not declared (what it has put into the cluster is remembered), or cannot be followed.
     spec: Option<Rc<Kustomization>>,
@@ -66,18 +66,18 @@ pub(super) struct KustomizationState {
     wanted: Option<Rc<Wanted>>,
     /// What it was built with.
     inputs: Rc<Inputs>,
-    run: Option<Current>,
-    report: Option<Report>,
+    run: Option<Box<Current>>,
+    report: Option<Box<Report>>,
     /// Health is waited for; foreign objects by their last verdict.
     watching: Option<health::Watching>,
     stale: health::Stale,
     drift: Drift,
     /// Deletions that wait for what others want.
-    deferred: Option<peers::Deferred>,
+    deferred: Option<Box<peers::Deferred>>,
     /// What was built, or is being built, while it has to wait.
     ahead: Option<BuildKey>,
     /// What waits for the window for changes.
-    waiting: Option<window::Waiting>,
+    waiting: Option<Box<window::Waiting>>,
     /// What the cluster was last driven to, since the start.
     kept: Option<window::Kept>,
     /// Objects that are not as they should be and wait for the window.
@@ -154,6 +154,13 @@ impl KustomizationState {
 
     pub(super) fn source(&self) -> Option<&ResourceName> {
         self.spec.as_ref().map(|spec| &spec.source)
+    }
+
+    /// Whether nothing that an object's health or version could tell would make it do anything.
+    pub(super) fn is_at_rest(&self) -> bool {
+        // What was given up is taken up again when its objects become healthy after all.
+        let idle = matches!(self.cycle, cycle::State::Idle { .. } | cycle::State::Held(_) | cycle::State::Gone);
+        idle && !self.course.has_stopped()
     }
 
     pub(super) fn is_settled(&self) -> bool {
@@ -307,7 +314,7 @@ impl Drive {
         let Some(git) = self.shared_source(&spec.source) else { return };
         let inputs = inputs.map_or_else(|| self.inputs_of(name, &spec).map(Rc::new), Ok);
         let Some(state) = self.kustomizations.get_mut(name) else { return };
-        state.run = Some(Current {
+        state.run = Some(Box::new(Current {
             cause,
             key: key.clone(),
             spec: spec.clone(),
@@ -315,7 +322,7 @@ impl Drive {
             keeps,
             began: Instant::now(),
             started_at: Timestamp::now(),
-        });
+        }));
         state.report = None;
         let inputs = match inputs {
             Ok(inputs) => inputs,
@@ -363,7 +370,7 @@ impl Drive {
                     self.unbuildable(name, key.clone(), chain(&error));
                     return self.step(name, cycle::Event::Withheld);
                 }
-                state.report = Some(Report { error: Some(error), ..Report::default() });
+                state.report = Some(Box::new(Report { error: Some(error), ..Report::default() }));
                 self.step(name, cycle::Event::Failed { transient, halfway: false });
             }
         }
@@ -462,7 +469,7 @@ impl Drive {
         let gone = state.inventory.is_empty();
         let withheld = !last && self.note_withheld(name, &report);
         let Some(state) = self.kustomizations.get_mut(name) else { return };
-        state.report = Some(report);
+        state.report = Some(Box::new(report));
         if last && failed {
             self.say_unfinished(name);
         }

@@ -44,10 +44,8 @@ impl Drive {
             return;
         };
         let resource = resource(name);
-        let applied = self.records.get(&resource).and_then(|record| record.status.get("lastAppliedRevision").cloned());
-        if applied.as_ref().and_then(|applied| applied.as_str()) == Some(&revision.to_string())
-            && self.is_ready(&resource)
-        {
+        let applied = self.records.get(&resource).and_then(|record| record.status.text("lastAppliedRevision"));
+        if applied == Some(revision.to_string()) && self.is_ready(&resource) {
             return;
         }
         let now = Timestamp::now();
@@ -77,7 +75,7 @@ impl Drive {
     pub(super) fn conclude(&mut self, name: &ResourceName, outcome: Outcome) {
         let Some(state) = self.kustomizations.get_mut(name) else { return };
         state.settled |= outcome != Outcome::Deferred;
-        let Some(run) = state.run.take() else { return };
+        let Some(run) = state.run.take().map(|run| *run) else { return };
         self.window_run_ended(name, &run, outcome);
         if outcome == Outcome::Withheld {
             let report = self.kustomizations.get_mut(name).and_then(|state| state.report.take()).unwrap_or_default();

@@ -51,7 +51,8 @@ impl Drive {
             // How long they waited is remembered: what is built later must not make them wait anew.
             return None;
         }
-        state.deferred = Some(Deferred { key: wanted.key.clone(), until: waited.unwrap_or(now + LONGEST_WAIT) });
+        let deferred = Deferred { key: wanted.key.clone(), until: waited.unwrap_or(now + LONGEST_WAIT) };
+        state.deferred = Some(Box::new(deferred));
         Some(awaited.join(", "))
     }
 

@@ -134,7 +134,7 @@ impl Drive {
     }
 
     fn shut_by_dependency(&self, spec: &Kustomization) -> Option<Shut> {
-        let waits = |on: &&ResourceName| self.kustomizations.get(*on).is_some_and(KustomizationState::waits_for_window);
+        let waits = |on: &&ResourceName| self.kustomizations.get(*on).is_some_and(|state| state.waits_for_window());
         let on = spec.depends_on.iter().map(|dependency| &dependency.on).find(waits)?;
         let until = format!("until dependency '{on}' has made what waits for its apply window");
         Some(Shut { reason: reason::DEPENDENCY_NOT_READY, until, opens: None })
@@ -176,7 +176,8 @@ impl Drive {
     /// What is newest cannot be built, and would have to wait anyway: what was applied is kept up.
     pub(super) fn unbuildable(&mut self, name: &ResourceName, key: BuildKey, problem: String) {
         let Some(state) = self.kustomizations.get_mut(name) else { return };
-        state.waiting = Some(Waiting { key, wanted: None, changes: BTreeMap::new(), problem: Some(problem) });
+        let waiting = Waiting { key, wanted: None, changes: BTreeMap::new(), problem: Some(problem) };
+        state.waiting = Some(Box::new(waiting));
     }
 
     /// Takes from a run what waits; tells whether anything does that the run should have done.
@@ -196,7 +197,8 @@ impl Drive {
             let waits = !changes.is_empty() || (run.extent != Extent::All && !broken.is_empty());
             let problem = Some(outcome::list(broken)).filter(|text| !text.is_empty());
             if done {
-                state.waiting = waits.then(|| Waiting { key: run.key.clone(), wanted: Some(wanted), changes, problem });
+                let waiting = || Box::new(Waiting { key: run.key.clone(), wanted: Some(wanted), changes, problem });
+                state.waiting = waits.then(waiting);
             }
             if done && !waits {
                 let (key, spec, inputs) = (run.key.clone(), run.spec.clone(), state.inputs.clone());
@@ -234,9 +236,10 @@ impl Drive {
         let state = self.kustomizations.get(name)?;
         let shut = self.shut(state, Timestamp::now())?;
         let mut said = Vec::new();
-        if let Some(Waiting { key, changes, problem, .. }) = &state.waiting {
-            let applied = self.records.get(&resource(name)).and_then(|record| record.status.get("lastAppliedRevision"));
-            let same = applied.and_then(|applied| applied.as_str()) == Some(&key.revision.to_string());
+        if let Some(Waiting { key, changes, problem, .. }) = state.waiting.as_deref() {
+            let applied =
+                self.records.get(&resource(name)).and_then(|record| record.status.text("lastAppliedRevision"));
+            let same = applied == Some(key.revision.to_string());
             let what = if same { "what the changed spec or values make of revision" } else { "revision" };
             let count = |what| changes.values().filter(|change| **change == what).count();
             let counts = [(Withheld::Create, "create"), (Withheld::Change, "change"), (Withheld::Delete, "delete")];

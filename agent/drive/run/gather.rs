@@ -5,7 +5,7 @@
 //! fetched. Symbolic links are followed where something names them; a folder that is taken whole is taken without them,
 //! as Flux's artifacts hold none.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use wickie_kustomize::{Ahead, Partial};
 use wickie_model::{Digest, Hasher};
@@ -30,11 +30,11 @@ pub(in crate::drive) enum Gathered {
 
 /// Every path that a build looked at, with a digest of what it found there. The contents of files count by their ids.
 #[derive(Clone, Debug, Default)]
-pub(in crate::drive) struct Trace(BTreeMap<String, Digest>);
+pub(in crate::drive) struct Trace(Vec<(String, Digest)>);
 
 impl Trace {
     fn note(&mut self, path: &str, found: &Found) {
-        self.0.insert(path.to_owned(), digest(found));
+        self.0.push((path.to_owned(), digest(found)));
     }
 
     /// Whether a build of this snapshot would find the same at every path.

@@ -94,8 +94,7 @@ fn ours(gvk: &Gvk, object: &Value) -> Option<(ResourceName, ObjectId)> {
     let label = |name: &str| metadata["labels"].get(name).and_then(Value::as_str);
     let text = |name: &str| metadata.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let owner = ResourceName::new(label(OWNER_NAMESPACE)?, label(OWNER_NAME)?);
-    let id =
-        ObjectId { group: gvk.group.clone(), kind: gvk.kind.clone(), namespace: text("namespace"), name: text("name") };
+    let id = ObjectId::new(gvk.group.clone(), gvk.kind.clone(), text("namespace"), text("name"));
     Some((owner, id))
 }
 

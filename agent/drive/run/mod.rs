@@ -16,6 +16,7 @@ mod still;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 use wickie_model::{
@@ -438,6 +439,7 @@ impl Job {
                         Some(seal) => fingerprint.map(|plain| seal.fingerprint(plain)),
                         None => fingerprint,
                     };
+                    let fingerprint = fingerprint.map(Arc::new);
                     put.push((id, Entry { version, state, manifest: Some(manifest), fingerprint }));
                 }
                 Done::Deleted => {

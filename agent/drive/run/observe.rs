@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -79,7 +80,8 @@ impl Job {
                     observed.insert(id.clone(), known);
                     if let Some(fingerprint) = fresh {
                         // Kept in memory alone: it only spares a read after the next event, and is no news worth a write.
-                        Rc::make_mut(&mut self.inventory).insert(id, Entry { fingerprint: Some(fingerprint), ..entry });
+                        Rc::make_mut(&mut self.inventory)
+                            .insert(id, Entry { fingerprint: Some(Arc::new(fingerprint)), ..entry });
                     }
                 }
                 Err(error) if error.class.is_transient() => return Err(self.unseen(error)),
@@ -231,12 +233,7 @@ mod tests {
 
     #[test]
     fn what_the_agent_runs_by_is_its_own() {
-        let id = |group: &str, kind: &str, name: &str| ObjectId {
-            group: group.to_owned(),
-            kind: kind.to_owned(),
-            namespace: String::new(),
-            name: name.to_owned(),
-        };
+        let id = |group: &str, kind: &str, name: &str| ObjectId::new(group, kind, "", name);
         let own = |id: ObjectId, object: Value| is_own(&id, &object, "flux-system");
         assert!(own(id("", "Namespace", "flux-system"), json!({})));
         assert!(!own(id("", "Namespace", "shop"), json!({})));

@@ -39,12 +39,7 @@ impl Case {
         for at in 0..size {
             let (group, kind) =
                 [("", "ConfigMap"), ("", "Service"), ("apps", "Deployment"), ("batch", "CronJob")][at % 4];
-            let id = ObjectId {
-                group: group.to_owned(),
-                kind: kind.to_owned(),
-                namespace: format!("team-{}", at % 40),
-                name: format!("application-{at}"),
-            };
+            let id = ObjectId::new(group, kind, format!("team-{}", at % 40), format!("application-{at}"));
             let digest = Digest::of(&at.to_be_bytes());
             let applied = if at == size / 2 { Digest::of(b"before") } else { digest };
             let entry = Entry {

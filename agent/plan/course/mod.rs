@@ -129,6 +129,8 @@ impl Course {
         }
         trial.began_at = now;
         changed.push(trial.clone());
+        // Most have one or two, and there may be thousands of courses.
+        self.trials.reserve_exact(1);
         self.trials.push(trial);
         self.forget();
         changed
@@ -183,6 +185,11 @@ impl Course {
         // It begins anew, which makes it the last.
         self.trials.push(trial.clone());
         Some(trial)
+    }
+
+    /// Whether any revision was given up, and stays.
+    pub fn has_stopped(&self) -> bool {
+        self.trials.iter().any(|trial| trial.ending == Ending::Stopped)
     }
 
     fn newest(&self) -> Option<&Trial> {

@@ -8,7 +8,7 @@ use std::process::Command;
 use wickie::config::git::VerifyMode;
 use wickie_testbench::need;
 
-use crate::world::{World, branch, chain, signed_by};
+use crate::world::{World, branch, chain, named, signed_by};
 
 /// What is to come of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl Matrix {
         let name = format!("case-{}", self.cases);
         self.world.repo.set_ref(&format!("refs/heads/{name}"), commit).unwrap();
         let mut source = self.world.source();
-        source.name.name.clone_from(&name);
+        source.name = named(name.as_str());
         source.reference = branch(&name);
         source.verify = Some(signed_by(VerifyMode::Head, &[keys.to_owned()]));
         let ours = self.world.poll(&source).await.outcome;

@@ -4,7 +4,7 @@ use wickie::config::git::GitUrl;
 use wickie::source::Found;
 use wickie_testbench::{Fault, GitServerOptions, Relay, RelayOptions, git_server, histories};
 
-use crate::world::World;
+use crate::world::{World, named};
 
 fn fill(world: &World, count: usize) {
     histories::manifests(&world.repo, count, &world.ada.signer()).unwrap();
@@ -114,7 +114,7 @@ async fn one_folder_of_two_hundred_is_a_small_part_of_the_cost() {
     let whole = world.poll(&world.source()).await.traffic.received;
 
     let mut source = world.source();
-    source.name.name = "part".to_owned();
+    source.name = named("part");
     source.paths = Some(vec!["./clusters/c7".to_owned()]);
     let world = world.emptied();
     let part = world.poll(&source).await;

@@ -6,7 +6,7 @@ use wickie::source::{PollOutcome, SourceErrorClass};
 use wickie_testbench::repo::isolated;
 use wickie_testbench::{Gitea, SshKey, gitea};
 
-use crate::world::{World, chain};
+use crate::world::{World, chain, named};
 
 /// Pushes the branch `main`, as a person does.
 fn push(world: &World, host: &Gitea) {
@@ -31,7 +31,7 @@ async fn a_private_repository_over_https_and_over_ssh() {
 
     let source = |name: &str, url: &str, credentials: Option<Credentials>| -> GitSource {
         let mut source = world.source();
-        source.name.name = name.to_owned();
+        source.name = named(name);
         source.url = GitUrl::parse(url).unwrap();
         source.ca = Some(host.ca().as_bytes().to_vec());
         source.credentials = credentials;

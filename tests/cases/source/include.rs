@@ -2,10 +2,9 @@
 
 use wickie::config::git::{GitSource, GitUrl, Include, Verify, VerifyMode};
 use wickie::source::Found;
-use wickie_model::ResourceName;
 use wickie_testbench::{Repo, Signer, SshKey};
 
-use crate::world::{World, chain, signed_by};
+use crate::world::{World, chain, named, signed_by};
 
 /// Another repository of the same server, with these files, and a source for it.
 fn other(world: &World, name: &str, files: &[(&str, &str)], signer: &Signer) -> (Repo, GitSource) {
@@ -15,7 +14,7 @@ fn other(world: &World, name: &str, files: &[(&str, &str)], signer: &Signer) -> 
     }
     repo.commit("a change", signer).unwrap();
     let mut source = world.source();
-    source.name = ResourceName::new("flux-system", name);
+    source.name = named(name);
     source.url = GitUrl::parse(&world.server.url(name)).unwrap();
     (repo, source)
 }

@@ -8,7 +8,7 @@ use wickie::source::{PollOutcome, SourceErrorClass};
 use wickie_testbench::repo::isolated;
 use wickie_testbench::{Repo, manifests};
 
-use crate::world::{World, chain, tag};
+use crate::world::{World, chain, named, tag};
 
 fn at(world: &World, path: &Path) -> GitSource {
     let mut source = world.source();
@@ -111,7 +111,7 @@ async fn every_way_in_which_git_keeps_a_repository() {
                 }
             }
             let mut source = at(&world, &path);
-            source.name.name = format!("{}-{}", name.replace(' ', "-"), args.len());
+            source.name = named(format!("{}-{}", name.replace(' ', "-"), args.len()));
             let snapshot = world.accept(&source).await;
             let files = snapshot.files("").await.unwrap().unwrap();
             assert_eq!(files.len(), wanted.lines().count(), "{name}");

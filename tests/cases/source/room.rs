@@ -6,10 +6,9 @@ use std::process::Command;
 use jiff::Timestamp;
 use wickie::source::{Git, PollOutcome};
 use wickie::store::{Batch, Bounds, DataDir, SMALLEST_MOST, Store};
-use wickie_model::ResourceName;
 use wickie_testbench::need;
 
-use crate::world::{World, chain};
+use crate::world::{World, chain, named};
 
 /// Text that cannot be compressed much, another for each seed.
 fn noise(seed: u64, bytes: usize) -> String {
@@ -71,7 +70,7 @@ async fn old_snapshots_make_way_and_what_cannot_fit_is_refused_in_words() {
     assert!(again.traffic.received < 1_000, "{:?}", again.traffic);
     // Another source has room: what was fetched in vain went.
     let mut small = world.source();
-    small.name = ResourceName::new("flux-system", "small");
+    small.name = named("small");
     small.reference = crate::world::branch("small");
     world.repo.git(&["checkout", "-q", "--orphan", "small"]).unwrap();
     for file in ["noise.txt", "more.txt", "most.txt"] {

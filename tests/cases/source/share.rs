@@ -1,9 +1,8 @@
 //! Sources of one repository: what they share, and what they do not.
 
 use wickie::source::{PollOutcome, SourceErrorClass};
-use wickie_model::ResourceName;
 
-use crate::world::{World, branch};
+use crate::world::{World, branch, named};
 
 /// Until a listing serves nobody any more.
 async fn stale() {
@@ -16,7 +15,7 @@ async fn two_sources_of_one_branch_cost_one_listing_and_one_fetch() {
     let first = world.commit(&[("a.yaml", "a: 1\n")]);
     let one = world.source();
     let mut other = world.source();
-    other.name = ResourceName::new("flux-system", "other");
+    other.name = named("other");
     let (a, b) = tokio::join!(world.poll(&one), world.poll(&other));
     for polled in [&a, &b] {
         assert!(matches!(&polled.outcome, Ok(PollOutcome::New(snapshot)) if snapshot.commit().to_string() == first));
@@ -60,7 +59,7 @@ async fn who_asks_is_not_answered_with_what_was_heard_before() {
     world.commit(&[("a.yaml", "a: 1\n")]);
     let one = world.source();
     let mut other = world.source();
-    other.name = ResourceName::new("flux-system", "other");
+    other.name = named("other");
     for _ in 0..2 {
         world.poll(&one).await.outcome.unwrap();
         world.poll(&other).await.outcome.unwrap();
@@ -81,10 +80,10 @@ async fn different_branches_share_a_listing_and_each_keeps_its_own_judgement() {
     world.repo.commit_on("next", "next", &world.ada.signer()).unwrap();
     let main = world.source();
     let mut next = world.source();
-    (next.name, next.reference) = (ResourceName::new("flux-system", "next"), branch("next"));
+    (next.name, next.reference) = (named("next"), branch("next"));
     // Another one that believes nobody who signed here.
     let mut strict = next.clone();
-    strict.name = ResourceName::new("flux-system", "strict");
+    strict.name = named("strict");
     let mallory = wickie_testbench::SshKey::named("mallory");
     strict.verify = Some(crate::world::signed_by(wickie::config::git::VerifyMode::Head, &[mallory.public()]));
     for _ in 0..2 {
@@ -103,7 +102,7 @@ async fn different_branches_share_a_listing_and_each_keeps_its_own_judgement() {
     assert_eq!(world.server.requests().len(), 1, "two branches, one listing");
     // Other credentials are another party.
     let mut stranger = main.clone();
-    stranger.name = ResourceName::new("flux-system", "stranger");
+    stranger.name = named("stranger");
     stranger.credentials =
         Some(wickie::config::git::Credentials::Bearer(wickie::config::secret::Secret::new("x".into())));
     world.poll(&stranger).await.outcome.unwrap();

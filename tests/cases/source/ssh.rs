@@ -12,7 +12,7 @@ use wickie_testbench::child::Child;
 use wickie_testbench::port::Port;
 use wickie_testbench::{ForwardProxy, ForwardProxyOptions, Speaks, SshKey, eventually, need};
 
-use crate::world::{World, chain};
+use crate::world::{World, chain, named};
 
 /// A running sshd that lets the key `ada` in.
 struct Sshd {
@@ -103,7 +103,7 @@ async fn ssh_goes_through_a_proxy_and_believes_the_same_host_key() {
         let login = Some(("ada".to_owned(), "pa:ss".to_owned()));
         let proxy = ForwardProxy::start(ForwardProxyOptions { speaks, tls: None, login, names }).unwrap();
         let mut source = source(&world, &sshd);
-        source.name.name = format!("{speaks:?}").to_lowercase();
+        source.name = named(format!("{speaks:?}").to_lowercase());
         // A name that is known behind the proxy alone, and by which known_hosts has the key.
         source.url = GitUrl::parse(&source.url.to_string().replace("127.0.0.1", "git.test")).unwrap();
         source.credentials = Some(Credentials::Ssh {

@@ -5,10 +5,9 @@ use std::collections::BTreeSet;
 use wickie::config::git::{Credentials, GitSource, GitUrl, VerifyMode};
 use wickie::config::secret::Secret;
 use wickie::source::SourceErrorClass;
-use wickie_model::ResourceName;
 use wickie_testbench::{Auth, GitServer, GitServerOptions, Repo, Scratch, Signer, SshKey};
 
-use crate::world::{World, chain, signed_by};
+use crate::world::{World, chain, named, signed_by};
 
 /// A repository `name` on the same server, with one commit of these files.
 fn repository(scratch: &Scratch, name: &str, files: &[(&str, &str)]) -> (Repo, String) {
@@ -107,7 +106,7 @@ async fn a_declared_source_of_the_same_repository_says_who_must_have_signed() {
     world.commit(&[("a.yaml", "a: 1\n"), (".gitmodules", &module("lib", "lib", "../lib"))]);
     let mut source = recursing(&world);
     let mut declared = world.source();
-    declared.name = ResourceName::new("flux-system", "lib");
+    declared.name = named("lib");
     declared.url = GitUrl::parse(&world.server.url("lib")).unwrap();
     declared.verify = Some(signed_by(VerifyMode::Tag, &[SshKey::named("eve").public()]));
     source.others.push(declared);

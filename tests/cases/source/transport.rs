@@ -7,7 +7,7 @@ use wickie::config::secret::Secret;
 use wickie::source::{PollOutcome, SourceErrorClass};
 use wickie_testbench::{Auth, Fault, GitServer, GitServerOptions};
 
-use crate::world::{World, chain};
+use crate::world::{World, chain, named};
 
 #[tokio::test]
 async fn credentials() {
@@ -181,7 +181,7 @@ async fn many_sources_on_a_dead_host_cost_one_probe() {
     world.server.inject(Fault::Refuse);
     for number in 0..20 {
         let mut source = world.source();
-        source.name.name = format!("fleet-{number}");
+        source.name = named(format!("fleet-{number}"));
         world.refuse(&source).await;
     }
     assert_eq!(world.server.requests().len(), 3);

@@ -43,7 +43,7 @@ impl World {
     /// The branch `main`, signed by Ada.
     pub(crate) fn source(&self) -> GitSource {
         GitSource {
-            name: ResourceName::new("flux-system", "fleet"),
+            name: named("fleet"),
             url: GitUrl::parse(&self.server.url("fleet")).expect("a URL"),
             reference: branch("main"),
             timeout: Duration::from_secs(30),
@@ -165,6 +165,11 @@ pub(crate) fn tag(name: &str) -> Reference {
 pub(crate) fn signed_by(mode: VerifyMode, keys: &[String]) -> Verify {
     let keys = keys.iter().enumerate().map(|(number, key)| (format!("key-{number}"), key.clone().into_bytes()));
     Verify { mode, keys: keys.collect() }
+}
+
+/// The name of a source.
+pub(crate) fn named(name: impl Into<String>) -> ResourceName {
+    ResourceName::new("flux-system", name)
 }
 
 /// An error with all its causes, as it is shown.

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use wickie::config::git::{GitSource, GitUrl};
 
-use crate::world::World;
+use crate::world::{World, named};
 
 /// What it answers to the requests after the greeting, one after the other.
 pub(super) struct Evil {
@@ -52,7 +52,7 @@ impl Evil {
 
     pub(super) fn source(&self, world: &World) -> GitSource {
         let mut source = world.source();
-        source.name.name = "evil".to_owned();
+        source.name = named("evil");
         source.url = GitUrl::parse(&format!("http://{}/evil.git", self.addr)).unwrap();
         source
     }

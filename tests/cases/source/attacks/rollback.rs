@@ -11,7 +11,7 @@ use wickie_testbench::SshKey;
 use wickie_trust::{Given, Kept};
 
 use super::refused;
-use crate::world::{World, branch, chain, signed_by};
+use crate::world::{World, branch, chain, named, signed_by};
 
 const NEVER: &str = "2099-01-01T00:00:00Z";
 
@@ -199,7 +199,7 @@ async fn first_contact_is_held_against_a_floor_that_the_node_gives() {
     assert_eq!(again.traffic.requests, 1);
 
     let mut source = world.source();
-    source.name.name = "versions".to_owned();
+    source.name = named("versions");
     source.reference = Reference::Semver("*".parse().unwrap());
     source.given = Some(Given::Version("1.1.0".parse().unwrap()));
     world.repo.tag("v1.0.0", &two, "one", &world.ada.signer()).unwrap();

@@ -4,6 +4,7 @@ use wickie::source::SourceErrorClass::{BadContent, InvalidSpec, Transient};
 
 use super::evil::{self, Answer, Evil, commit, fetched, id, line, pack_of, refs};
 use super::{accepted, refused};
+use crate::world::named;
 
 #[tokio::test]
 async fn frames_of_a_wrong_length() {
@@ -69,7 +70,7 @@ async fn a_repository_of_another_hash() {
         init.args(["init", "--quiet", "--bare", "--object-format=sha256"]).arg(world.scratch.path().join("new.git"));
     assert!(made.status().unwrap().success());
     let mut source = world.source();
-    source.name.name = "new".to_owned();
+    source.name = named("new");
     source.url = wickie::config::git::GitUrl::parse(&world.server.url("new")).unwrap();
     refused(&world, &source, &good, InvalidSpec, "sha256 object ids").await;
 }
