@@ -549,10 +549,10 @@ impl Drive {
                 (((group.to_owned(), kind.to_owned()), within.to_owned()), (version.to_owned(), whole))
             };
             let wanted = wanted.into_iter().map(owned).collect();
-            let judge = |(name, state): (&ResourceName, &Box<KustomizationState>)| {
+            let judge = |name: &ResourceName, state: &KustomizationState| {
                 state.spec().filter(|spec| spec.health_rules != HealthRules::default()).map(|spec| (name.clone(), spec))
             };
-            let judges = here.into_iter().filter_map(judge).collect();
+            let judges = here.into_iter().filter_map(|(name, state)| judge(name, state)).collect();
             live.watch(&wanted, judges);
         }
     }

@@ -74,11 +74,6 @@ impl Store {
             }
             Ok(())
         })
-        .await?;
-        // Much was written, and little of it will be read again soon: its pages need not stay in memory.
-        self.call(|connection| {
-            connection.execute_batch("PRAGMA shrink_memory").map_err(StoreError::sql("let go of memory"))
-        })
         .await
     }
 

@@ -106,11 +106,16 @@ impl Drive {
                 let expressions = || spec.depends_on.iter().filter(|dependency| dependency.ready.is_some());
                 expressions().any(|dependency| moved.contains(name) || moved.contains(&dependency.on))
             };
-            let waiting = |(name, state): &(&ResourceName, &Box<KustomizationState>)| {
+            let waiting = |name: &ResourceName, state: &KustomizationState| {
                 matches!(&state.cycle, cycle::State::Held(Hold::Dependency(_)))
                     && state.spec.as_ref().is_some_and(|spec| concerned(name, spec))
             };
-            let names: Vec<_> = self.kustomizations.iter().filter(waiting).map(|(name, _)| name.clone()).collect();
+            let names: Vec<_> = self
+                .kustomizations
+                .iter()
+                .filter(|(name, state)| waiting(name, state))
+                .map(|(name, _)| name.clone())
+                .collect();
             names.iter().for_each(|name| self.admit(name, Cause::Dependency));
         }
     }
