@@ -162,17 +162,21 @@ async fn socks(mut near: TcpStream, options: &ForwardProxyOptions, log: &Mutex<V
     ensure!(near.read_u8().await? == 5, "not version 5");
     let methods = bytes(&mut near).await?;
     let wanted = if options.login.is_some() { 2 } else { 0 };
-    let mut allowed = methods.contains(&wanted);
-    near.write_all(&[5, if allowed { wanted } else { 0xff }]).await?;
-    if let Some((user, password)) = options.login.as_ref().filter(|_| allowed) {
+    // Whoever hears of a refusal may look for it here at once.
+    let refused = || lock(log).push(Asked { target: String::new(), allowed: false, head: String::new() });
+    if !methods.contains(&wanted) {
+        refused();
+        return Ok(near.write_all(&[5, 0xff]).await?);
+    }
+    near.write_all(&[5, wanted]).await?;
+    if let Some((user, password)) = &options.login {
         ensure!(near.read_u8().await? == 1, "not version 1 of the login");
         let given = (bytes(&mut near).await?, bytes(&mut near).await?);
-        allowed = given == (user.clone().into_bytes(), password.clone().into_bytes());
-        near.write_all(&[1, u8::from(!allowed)]).await?;
-    }
-    if !allowed {
-        lock(log).push(Asked { target: String::new(), allowed, head: String::new() });
-        return Ok(());
+        if given != (user.clone().into_bytes(), password.clone().into_bytes()) {
+            refused();
+            return Ok(near.write_all(&[1, 1]).await?);
+        }
+        near.write_all(&[1, 0]).await?;
     }
     let mut request = [0; 4];
     near.read_exact(&mut request).await?;
@@ -184,7 +188,7 @@ async fn socks(mut near: TcpStream, options: &ForwardProxyOptions, log: &Mutex<V
         other => bail!("an address of type {other}"),
     };
     let target = format!("{host}:{}", near.read_u16().await?);
-    lock(log).push(Asked { target: target.clone(), allowed, head: String::new() });
+    lock(log).push(Asked { target: target.clone(), allowed: true, head: String::new() });
     let far = options.connect(&target).await;
     near.write_all(&[5, if far.is_ok() { 0 } else { 5 }, 0, 1, 0, 0, 0, 0, 0, 0]).await?;
     copy_bidirectional(&mut near, &mut far?).await?;
