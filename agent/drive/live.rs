@@ -3,7 +3,7 @@
 //! Where the account may not list a kind in the whole cluster (`--by-namespace`), it is one a kind and namespace.
 //!
 //! Metadata is enough to notice drift. A kind whose health somebody waits for is watched whole, and each object is
-//! reduced to its verdict at once, so that no object is kept.
+//! reduced at once to its verdict and, where others write to it too, its fingerprint, so that no object is kept.
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};

@@ -566,9 +566,12 @@ impl Drive {
         // One name in memory for what has a name already.
         let claims = self.shared.claims.borrow();
         for noticed in seen.objects().iter_mut().flatten() {
-            noticed.id = claims.known(&noticed.id).unwrap_or(&noticed.id).clone();
-            let owner = self.kustomizations.get_key_value(&noticed.owner).map(|(name, _)| name.clone());
-            noticed.owner = owner.unwrap_or_else(|| noticed.owner.clone());
+            if let Some(id) = claims.known(&noticed.id) {
+                noticed.id = id.clone();
+            }
+            if let Some((owner, _)) = self.kustomizations.get_key_value(&noticed.owner) {
+                noticed.owner = owner.clone();
+            }
         }
         drop(claims);
         let concerned = target.live.borrow_mut().take(gvk, namespace, seen);

@@ -44,7 +44,8 @@ pub(super) struct Noticed {
 pub(super) struct Looks {
     /// See [`drift::metadata_digest`].
     pub(super) metadata: Digest,
-    /// Its fingerprint, where all of it was seen and others write to it, too: that moves its metadata, and this tells whether it moved anything of ours.
+    /// Its fingerprint, where all of it was seen and others write to it, too: that moves its metadata, and this tells
+    /// whether it moved anything of ours.
     pub(super) fingerprint: Option<Rc<Fingerprint>>,
 }
 
