@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use jiff::Timestamp;
+use tokio::runtime::LocalRuntime;
 use wickie::cli::{Cli, CliError, Exit, Look, Out, start_logging};
 
 fn main() -> ExitCode {
@@ -15,6 +16,6 @@ fn main() -> ExitCode {
 }
 
 fn execute(cli: Cli, out: &mut Out) -> Result<Exit, CliError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Setup)?;
+    let runtime = LocalRuntime::new().map_err(CliError::Setup)?;
     runtime.block_on(cli.execute(out))
 }

@@ -235,10 +235,10 @@ fn declared(name: &ResourceName, args: &Args, settings: &Settings) -> Result<Git
     node.permits.push(settings.data_dir.permits());
     // With --signers, the Secret need not be at hand.
     let mut declared = (**declared).clone();
-    if !args.signers.is_empty()
-        && let Some(spec) = declared.spec.as_object_mut()
-    {
-        spec.remove("verify");
+    if !args.signers.is_empty() {
+        let mut spec = declared.spec.value();
+        spec.as_object_mut().map(|spec| spec.remove("verify"));
+        declared.spec = (&spec).into();
         node.require_verified = false;
     }
     let read = GitRepository::new(&declared, &read.secrets, &node);

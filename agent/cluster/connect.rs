@@ -135,9 +135,9 @@ fn credential() -> Option<PathBuf> {
 /// program hands out. There, the fence is looked at before a request alone.
 pub(super) fn client(mut config: Config, node: Option<&str>, fence: Option<Fence>) -> Result<Client, kube::Error> {
     config.connect_timeout = Some(Duration::from_secs(10));
-    // A watch that says nothing for longer is dead: the server ends each of ours within five minutes.
-    config.read_timeout = Some(Duration::from_secs(330));
-    config.write_timeout = Some(Duration::from_secs(30));
+    // How long an answer or a watch may take is known where it is asked for. A limit for each read and write of the
+    // connection beside that wakes the process twice for everything that arrives.
+    (config.read_timeout, config.write_timeout) = (None, None);
     // Whoever sends decides whether to send again: a retry below would not know of leases and limits.
     config.default_retry = false;
     config.headers.push((HeaderName::from_static("user-agent"), user_agent(node)));
@@ -158,8 +158,6 @@ pub(super) fn client(mut config: Config, node: Option<&str>, fence: Option<Fence
     }
     let mut connector = TimeoutConnector::new(tls.enable_all_versions().wrap_connector(http));
     connector.set_connect_timeout(config.connect_timeout);
-    connector.set_read_timeout(config.read_timeout);
-    connector.set_write_timeout(config.write_timeout);
     let stack: legacy::Client<_, Body> = legacy::Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
         .http2_keep_alive_interval(PING)

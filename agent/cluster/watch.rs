@@ -136,6 +136,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// How long a watch is asked to last: the server ends it then, and it is opened again where it was.
 const LASTS: u32 = 290;
 
+/// One that is open for longer has lost its server.
+const OVERDUE: Duration = Duration::from_secs(LASTS as u64 + 40);
+
 /// A watch that lasted for less was none.
 const SHORTEST: Duration = Duration::from_secs(5);
 
@@ -242,10 +245,12 @@ async fn follow<O: DeserializeOwned, R: Arrived, T>(
     if blind {
         sender.send(wrap(Seen::Again)).await.ok()?;
     }
+    let mut overdue = std::pin::pin!(tokio::time::sleep(OVERDUE));
     loop {
         let event = tokio::select! {
             event = events.next::<O>() => event,
             () = sender.closed() => return None,
+            () = &mut overdue => Ok(None),
         };
         let seen = match event {
             Ok(None) => return Some((State::Watching(version), None)),

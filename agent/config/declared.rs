@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
-use wickie_model::{Digest, Resource, ResourceKind, ResourceName};
+use wickie_model::{Digest, JsonText, Resource, ResourceKind, ResourceName};
 
 use super::Invalid;
 use crate::store::Origin;
@@ -62,9 +62,9 @@ pub struct Declared {
     /// Whether its deletion was asked for.
     pub deleting: bool,
     /// Its spec, unread.
-    pub spec: Value,
+    pub spec: JsonText,
     /// Its status, as the cluster has it.
-    pub status: Value,
+    pub status: JsonText,
 }
 
 impl Declared {
@@ -89,8 +89,8 @@ impl Declared {
             annotations: texts(metadata, "annotations")?,
             finalizers: finalizers.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect(),
             deleting: text("deletionTimestamp").is_some(),
-            spec: document.get("spec").cloned().unwrap_or(Value::Null),
-            status: document.get("status").cloned().unwrap_or(Value::Null),
+            spec: document.get("spec").unwrap_or(&Value::Null).into(),
+            status: document.get("status").unwrap_or(&Value::Null).into(),
         })
     }
 
@@ -98,12 +98,12 @@ impl Declared {
     pub fn digest(&self) -> Digest {
         let ours = self.annotations.iter().filter(|(key, _)| key.starts_with(annotation::PREFIX));
         let ours: Map<String, Value> = ours.map(|(key, value)| (key.clone(), value.clone().into())).collect();
-        Digest::of_json(&Value::from_iter([("spec", self.spec.clone()), ("annotations", ours.into())]))
+        Digest::of_json(&Value::from_iter([("spec", self.spec.value()), ("annotations", ours.into())]))
     }
 
     /// Whether `spec.suspend` is set.
     pub fn suspended(&self) -> bool {
-        self.spec.get("suspend") == Some(&Value::Bool(true))
+        self.spec.pointer("/suspend") == Some(Value::Bool(true))
     }
 
     /// The value of the annotation that asks for a reconciliation.

@@ -44,8 +44,8 @@ pub struct GitRepository {
 pub(super) fn named(declared: &Declared) -> Vec<Named> {
     ["/secretRef/name", "/proxySecretRef/name", "/verify/secretRef/name"]
         .into_iter()
-        .filter_map(|pointer| declared.spec.pointer(pointer)?.as_str())
-        .map(|name| Named::secret(&declared.resource.name.namespace, name))
+        .filter_map(|pointer| declared.spec.text(pointer))
+        .map(|name| Named::secret(&declared.resource.name.namespace, &name))
         .collect()
 }
 
@@ -53,7 +53,7 @@ impl GitRepository {
     /// Reads a declared GitRepository as it is used. `secrets` holds the Secrets that it names, as far as they are there.
     pub fn new(declared: &Declared, secrets: &Secrets, node: &NodeConfig) -> Result<Self, Invalid> {
         declared.check_annotations(&ANNOTATIONS)?;
-        let spec: GitRepositorySpec = flux::read(&declared.spec)?;
+        let spec: GitRepositorySpec = flux::read(&declared.spec.value())?;
         if spec.provider == Some(GitProvider::Azure) {
             let way_out = "use credentials in secretRef, and provider generic";
             return Err(Invalid::Unsupported { field: "spec.provider azure".to_owned(), way_out });

@@ -48,8 +48,7 @@ impl KubeConfigRef {
 
     /// That of a Kustomization as it was last seen.
     pub fn in_record(record: &Record) -> Option<Self> {
-        let document: Value = serde_json::from_str(record.document.as_ref()?).ok()?;
-        Self::in_document(&document, &record.resource.name.namespace)
+        Self::in_document(&record.document.as_ref()?.value(), &record.resource.name.namespace)
     }
 
     /// The kubeconfig in the Secret's entries.

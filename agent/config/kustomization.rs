@@ -125,7 +125,7 @@ impl Kustomization {
     /// Reads a declared Kustomization as it is used.
     pub fn new(declared: &Declared, node: &NodeConfig) -> Result<Self, Invalid> {
         declared.check_annotations(&ANNOTATIONS)?;
-        let spec: KustomizationSpec = flux::read(&declared.spec)?;
+        let spec: KustomizationSpec = flux::read(&declared.spec.value())?;
         let name = declared.resource.name.clone();
         let interval = read_duration("spec.interval", &spec.interval)?;
         let optional =

@@ -216,7 +216,7 @@ impl Provider {
     /// Reads a declared Provider as it is used.
     pub fn new(declared: &Declared) -> Result<Self, Invalid> {
         declared.check_annotations(&[annotation::MANAGED])?;
-        let spec: ProviderSpec = flux::read(&declared.spec)?;
+        let spec: ProviderSpec = flux::read(&declared.spec.value())?;
         let form = form(&spec.type_)?;
         if spec.address.is_empty() && spec.secret_ref.is_none() {
             let why = "is missing: it takes the receiver's URL, or secretRef a Secret with the key address";
@@ -247,8 +247,8 @@ impl Provider {
 pub(super) fn named(declared: &Declared) -> Vec<Named> {
     ["/secretRef/name", "/certSecretRef/name"]
         .into_iter()
-        .filter_map(|pointer| declared.spec.pointer(pointer)?.as_str())
-        .map(|name| Named::secret(&declared.resource.name.namespace, name))
+        .filter_map(|pointer| declared.spec.text(pointer))
+        .map(|name| Named::secret(&declared.resource.name.namespace, &name))
         .collect()
 }
 
@@ -302,7 +302,7 @@ impl Alert {
     /// Reads a declared Alert as it is used.
     pub fn new(declared: &Declared, node: &NodeConfig) -> Result<Self, Invalid> {
         declared.check_annotations(&[annotation::MANAGED])?;
-        let spec: AlertSpec = flux::read(&declared.spec)?;
+        let spec: AlertSpec = flux::read(&declared.spec.value())?;
         let name = declared.resource.name.clone();
         let severity = match spec.event_severity.as_str() {
             "" | "info" => Severity::Info,

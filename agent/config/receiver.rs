@@ -170,7 +170,7 @@ impl Receiver {
     /// Reads a declared Receiver as it is used.
     pub fn new(declared: &Declared, node: &NodeConfig) -> Result<Self, Invalid> {
         declared.check_annotations(&[annotation::MANAGED])?;
-        let spec: ReceiverSpec = flux::read(&declared.spec)?;
+        let spec: ReceiverSpec = flux::read(&declared.spec.value())?;
         let name = declared.resource.name.clone();
         let sender = sender(&spec.type_)?;
         spec.interval.as_deref().map(|text| read_duration("spec.interval", text)).transpose()?;
@@ -264,8 +264,8 @@ impl Wanted {
 
 /// The Secrets that a declared Receiver names.
 pub(super) fn named(declared: &Declared) -> Vec<Named> {
-    let name = declared.spec.pointer("/secretRef/name").and_then(Value::as_str);
-    name.map(|name| Named::secret(&declared.resource.name.namespace, name)).into_iter().collect()
+    let name = declared.spec.text("/secretRef/name");
+    name.map(|name| Named::secret(&declared.resource.name.namespace, &name)).into_iter().collect()
 }
 
 fn sender(type_: &str) -> Result<Sender, Invalid> {

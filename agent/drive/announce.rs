@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 use wickie_model::{Event, Resource, ResourceName, Revision, Severity};
 
+use super::tasks::Tasks;
 use crate::cluster::Cluster;
 use crate::config::notification::Alert;
 use crate::report::{Subject, kube_event, route, send_kube_event};
@@ -32,6 +33,7 @@ pub(super) struct About {
 /// Makes events, and knows who must hear of them.
 pub(super) struct Announcer {
     cluster: Cluster,
+    tasks: Tasks,
     /// The node's name, as Kubernetes Events show it.
     instance: String,
     /// Rings when there is something new in the outbox.
@@ -59,9 +61,10 @@ struct Early {
 const EARLY: usize = 1_000;
 
 impl Announcer {
-    pub(super) fn new(cluster: Cluster, instance: String) -> Self {
+    pub(super) fn new(cluster: Cluster, instance: String, tasks: Tasks) -> Self {
         Self {
             cluster,
+            tasks,
             instance,
             written: Rc::default(),
             cluster_name: None,
@@ -99,7 +102,7 @@ impl Announcer {
         };
         if about.is_some_and(|about| about.origin == Origin::Cluster) {
             let (client, event) = (self.cluster.writer().clone(), kube_event(&event, &self.instance));
-            tokio::task::spawn_local(async move {
+            self.tasks.spawn(async move {
                 if let Err(error) = send_kube_event(client, &event).await {
                     tracing::debug!(%error, "a Kubernetes Event was not taken");
                 }

@@ -130,7 +130,7 @@ impl Drive {
             self.batch.records.push(record);
             let cluster = self.shared.cluster.clone();
             let outcome = self.outcome(&resource, false);
-            tokio::task::spawn_local(async move {
+            self.tasks.spawn(async move {
                 let (kind, id) = Kind::place(&resource);
                 let patch = serde_json::json!({"spec": {"suspend": suspend}});
                 let written = cluster.merge(&kind, &id, &patch).await;
@@ -237,7 +237,7 @@ impl Drive {
             ResourceKind::GitRepository => self.source_revision(&resource.name),
             _ => {
                 let status = self.records.get(resource).map(|record| &record.status);
-                status.and_then(|status| status.text("lastAppliedRevision"))
+                status.and_then(|status| status.text("/lastAppliedRevision"))
             }
         };
         Outcome {
@@ -309,7 +309,7 @@ impl Drive {
             return drop(reply.send(Err(refused)));
         }
         match self.diff(name, against) {
-            Some(work) => drop(tokio::task::spawn_local(async move {
+            Some(work) => drop(self.tasks.spawn(async move {
                 let _ = reply.send(work.await);
             })),
             None => {

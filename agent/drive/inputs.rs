@@ -116,7 +116,7 @@ impl Drive {
         let kind = Kind::new(gvk, "customresourcedefinitions", false);
         let selection = Selection { kind, labels: String::new(), within: Within::Cluster, metadata: true };
         let (cluster, events) = (self.shared.cluster.clone(), self.events.clone());
-        tokio::task::spawn_local(watch::watch(cluster, selection, events, Event::Definitions));
+        self.tasks.spawn(watch::watch(cluster, selection, events, Event::Definitions));
     }
 
     pub(super) fn definitions_seen(&mut self, seen: Seen) {
@@ -167,7 +167,7 @@ impl Drive {
         let selection = Selection { kind: Kind::ours(kind), labels, within: Within::Cluster, metadata: false };
         let (cluster, events) = (self.shared.cluster.clone(), self.events.clone());
         let follow = watch::watch(cluster, selection, events, move |seen| Event::Resource(kind, seen));
-        let task = tokio::task::spawn_local(follow).abort_handle();
+        let task = self.tasks.spawn(follow);
         self.cluster_input.kinds.insert(kind, Watched { ours, task, read: false });
         if !ours && !self.settings.takeover && self.cluster_input.flux == Flux::NotAsked {
             self.cluster_input.flux = Flux::Unknown("it is being asked".to_owned());
@@ -448,7 +448,7 @@ impl Drive {
         let cluster = self.shared.cluster.clone();
         let resource = declared.resource.clone();
         let patch = json!({"metadata": {"uid": declared.uid, "finalizers": finalizers}});
-        tokio::task::spawn_local(async move {
+        self.tasks.spawn(async move {
             let (kind, id) = Kind::place(&resource);
             // It must not be lost to an API server that is away for a moment.
             for failures in 0..10 {

@@ -11,13 +11,14 @@ use std::rc::{Rc, Weak};
 
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
-use wickie_model::{Digest, Entry, Gvk, ObjectId, ResourceName, Verdict};
+use wickie_model::{Entry, Gvk, ObjectId, ResourceName, Verdict};
 use wickie_plan::HealthRule;
 use wickie_plan::cycle::backoff;
 
 use super::Event;
-use super::noticed::{Looks, Noticed, Text};
+use super::noticed::{Looks, Noticed, Reads, Text};
 use super::run::Wanted;
+use super::tasks::Tasks;
 use crate::cluster::watch::{self, Arrival, Seen, Selection, Within};
 use crate::cluster::{ApiError, Cluster};
 use crate::config::Kustomization;
@@ -33,8 +34,7 @@ pub(super) type Place = (GroupKind, String);
 #[derive(Clone, Debug)]
 pub(super) struct Sighting {
     looks: Looks,
-    /// What the metadata read as: see [`Noticed::reads`].
-    reads: Digest,
+    reads: Reads,
     /// The version it was seen at.
     pub(super) version: u64,
     /// Its health, where the kind is watched whole.
@@ -43,10 +43,10 @@ pub(super) struct Sighting {
 }
 
 impl Sighting {
-    fn new(noticed: Noticed, before: Option<&Self>) -> Option<(ObjectId, Self)> {
+    fn new(noticed: Noticed, before: Option<&Self>) -> Option<(ObjectId, Box<Self>)> {
         let looks = noticed.looks(before.map(|before| (before.reads, &before.looks)))?;
         let Noticed { id, owner, version, verdict, reads, .. } = noticed;
-        Some((id, Self { looks, reads, version, verdict, owner }))
+        Some((id, Box::new(Self { looks, reads, version, verdict, owner })))
     }
 
     /// Whether it shows the object as our last apply left it; `wanted` is what that was, where it is known.
@@ -77,7 +77,8 @@ pub(super) enum Look<'a> {
 struct Watched {
     whole: bool,
     task: AbortHandle,
-    seen: Option<HashMap<ObjectId, Sighting>>,
+    /// Boxed, because half of the table may be empty.
+    seen: Option<HashMap<ObjectId, Box<Sighting>>>,
     /// The newest version that the watch has told of.
     version: u64,
     blind: Option<ApiError>,
@@ -91,6 +92,7 @@ pub(super) struct Live {
     /// Of the connection, for what comes back.
     serial: u64,
     sender: mpsc::Sender<Event>,
+    tasks: Tasks,
     places: HashMap<Place, Watched>,
     judges: Rc<RefCell<Judges>>,
     /// Whether each namespace is watched by itself.
@@ -108,12 +110,14 @@ impl Live {
         cluster: Cluster,
         serial: u64,
         sender: mpsc::Sender<Event>,
+        tasks: Tasks,
         by_namespace: bool,
     ) -> Rc<RefCell<Self>> {
         Rc::new_cyclic(|me| {
             let (places, judges) = (HashMap::new(), Rc::default());
             let me = me.clone();
-            RefCell::new(Self { me, cluster, serial, sender, places, judges, by_namespace, moves: 0, attended: true })
+            let (moves, attended) = (0, true);
+            RefCell::new(Self { me, cluster, serial, sender, tasks, places, judges, by_namespace, moves, attended })
         })
     }
 
@@ -161,7 +165,7 @@ impl Live {
             let judges = whole.then(|| self.judges.clone());
             let watch = Watch { live: self.me.clone(), serial: self.serial, gvk, namespace: namespace.clone(), judges };
             let follow = watch.follow(self.cluster.clone(), self.sender.clone());
-            let task = tokio::task::spawn_local(follow).abort_handle();
+            let task = self.tasks.spawn(follow);
             let watched = Watched { whole: *whole, task, seen: None, version: 0, blind: None };
             self.places.insert(place.clone(), watched);
         }
@@ -201,7 +205,7 @@ impl Live {
             Seen::Here(noticed) => {
                 let Some(noticed) = noticed else { return Vec::new() };
                 let seen = watched.seen.get_or_insert_default();
-                let before = seen.get(&noticed.id);
+                let before = seen.get(&noticed.id).map(Box::as_ref);
                 let Some((id, sighting)) = Sighting::new(noticed, before) else { return Vec::new() };
                 let same = before.is_some_and(|before| {
                     before.looks.metadata == sighting.looks.metadata && before.owner == sighting.owner
@@ -230,7 +234,7 @@ impl Live {
     fn absorb(&mut self, place: &Place, noticed: &Noticed) -> bool {
         let Some(watched) = self.places.get_mut(place).filter(|_| !self.attended) else { return false };
         let Some(before) = watched.seen.as_mut().and_then(|seen| seen.get_mut(&noticed.id)) else { return false };
-        let same = before.reads == noticed.reads && before.verdict == noticed.verdict && before.owner == noticed.owner;
+        let same = before.reads == noticed.reads && before.owner == noticed.owner;
         if !same || watched.blind.is_some() {
             return false;
         }
@@ -243,7 +247,7 @@ impl Live {
     pub(super) fn look(&self, id: &ObjectId) -> Look<'_> {
         let Some(watched) = self.places.get(&self.place(id)) else { return Look::Blind(None) };
         match (&watched.blind, &watched.seen) {
-            (None, Some(seen)) => seen.get(id).map_or(Look::NotSeen(watched.version), Look::Seen),
+            (None, Some(seen)) => seen.get(id).map_or(Look::NotSeen(watched.version), |seen| Look::Seen(seen)),
             (error, _) => Look::Blind(error.as_ref()),
         }
     }
@@ -299,6 +303,9 @@ impl Watch {
                     |live: Rc<RefCell<Live>>| live.try_borrow_mut().is_ok_and(|mut live| live.absorb(&place, &noticed));
                 noticed.known = live.upgrade().is_some_and(absorb);
             }
+            if let Some(judges) = judged_by.filter(|_| !noticed.known) {
+                noticed.judge(&gvk, &judges);
+            }
             Some(noticed)
         };
         watch::watch_reduced(cluster, selection, sender, read, event).await;
@@ -351,7 +358,8 @@ mod tests {
 
     fn watched(place: &Place) -> Rc<RefCell<Live>> {
         let nobody = tower::service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>());
-        let live = Live::new(Cluster::new(Client::new(nobody, "default")), 0, mpsc::channel(1).0, false);
+        let live =
+            Live::new(Cluster::new(Client::new(nobody, "default")), 0, mpsc::channel(1).0, Tasks::default(), false);
         let task = tokio::spawn(std::future::pending::<()>()).abort_handle();
         let watched = Watched { whole: true, task, seen: None, version: 0, blind: None };
         live.borrow_mut().places.insert(place.clone(), watched);

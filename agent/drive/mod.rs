@@ -33,6 +33,7 @@ mod run;
 mod sources;
 mod supervise;
 mod targets;
+mod tasks;
 mod usage;
 mod values;
 
@@ -71,6 +72,7 @@ use run::{BuildKey, Shared};
 use sources::SourceState;
 use supervise::Pulse;
 use targets::{Aim, NoTarget, Targets};
+use tasks::Tasks;
 
 /// How the agent is to run.
 #[derive(Clone, Debug)]
@@ -171,6 +173,7 @@ struct Drive {
     clock: Clock,
     shared: Shared,
     events: mpsc::Sender<Event>,
+    tasks: Tasks,
     files: Files,
     files_seen: Vec<(PathBuf, u64, Option<std::time::SystemTime>)>,
     cluster_input: inputs::ClusterInput,
@@ -206,7 +209,7 @@ struct Drive {
 /// Runs the agent until it is told to stop.
 pub async fn run(settings: Settings) -> Result<(), DriveError> {
     let mut supervisor = Supervisor::of_process()?;
-    let ended = tokio::task::LocalSet::new().run_until(run_here(settings, &mut supervisor)).await;
+    let ended = run_here(settings, &mut supervisor).await;
     if let Err(error) = &ended {
         // Without its causes: they may quote what stands in a kubeconfig.
         supervisor.status(&format!("failed: {error}"));
@@ -243,13 +246,11 @@ async fn run_here(settings: Settings, supervisor: &mut Supervisor) -> Result<(),
         let (settings, cluster, server) = (settings.clone(), cluster.clone(), server.clone());
         let mut drive = pulse.during(Drive::new(settings, now, store.clone(), cluster, server, events)).await?;
         (drive.hooks, drive.metrics) = (hooks.clone(), metrics.clone());
+        drive.start();
+        let ended = drive.turn(inbox, &mut orders, &mut role, &mut pulse).await;
         // What it has begun ends with it: whoever comes to write again begins as after a start.
-        let turns = tokio::task::LocalSet::new();
-        let ended = turns.run_until(async {
-            drive.start();
-            drive.turn(inbox, &mut orders, &mut role, &mut pulse).await
-        });
-        match ended.await? {
+        drive.tasks.end().await;
+        match ended? {
             Ended::Stopped => return Ok(()),
             Ended::Role => {}
         }
@@ -289,8 +290,9 @@ impl Drive {
         for trial in store.all_trials().await? {
             trials.entry(trial.name.clone()).or_default().push(trial);
         }
-        let targets = Targets::new(cluster.clone(), server, &events, settings.by_namespace);
-        let announcer = Announcer::new(cluster.clone(), settings.node.clone());
+        let tasks = Tasks::default();
+        let targets = Targets::new(cluster.clone(), server, &events, &tasks, settings.by_namespace);
+        let announcer = Announcer::new(cluster.clone(), settings.node.clone(), tasks.clone());
         let shared = Shared {
             git: Rc::new(git),
             claims: Rc::new(RefCell::new(claims)),
@@ -324,6 +326,7 @@ impl Drive {
             node: NodeConfig::default(),
             clock: Clock::new(),
             events,
+            tasks,
             files: Files::default(),
             files_seen: Vec::new(),
             cluster_input: inputs::ClusterInput::default(),
@@ -502,7 +505,7 @@ impl Drive {
     /// Sends an answer of a task back to the loop.
     fn answer(&self, work: impl Future<Output = Event> + 'static) {
         let events = self.events.clone();
-        tokio::task::spawn_local(async move {
+        self.tasks.spawn(async move {
             // Where nobody listens any more, the agent is stopping.
             let _ = events.send(work.await).await;
         });

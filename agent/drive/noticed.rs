@@ -5,24 +5,27 @@
 //! the fingerprints are made.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 use std::rc::Rc;
 
-use serde::Deserialize;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 use wickie_model::{Digest, Fingerprint, Gvk, Hasher, ObjectId, ResourceName, Verdict};
 use wickie_plan::drift::Manager;
-use wickie_plan::{HealthRule, HealthRules, drift, health};
+use wickie_plan::{HealthRules, drift, health};
 
 use super::live::Judges;
 use crate::cluster::MANAGER;
 use crate::cluster::watch::{Arrival, Arrived};
 use crate::render::{OWNER_NAME, OWNER_NAMESPACE};
 
-/// An object: the text of each of its fields.
+/// The text of an object.
 #[derive(Deserialize)]
-pub(super) struct Text(BTreeMap<String, Box<RawValue>>);
+#[serde(transparent)]
+pub(super) struct Text(Box<RawValue>);
 
 /// An object that carries our labels, reduced.
 pub(super) struct Noticed {
@@ -30,14 +33,24 @@ pub(super) struct Noticed {
     pub(super) owner: ResourceName,
     /// The version it was seen at.
     pub(super) version: u64,
-    /// Its health, where somebody judges it.
+    /// Its health, once somebody has judged it: see [`Noticed::judge`].
     pub(super) verdict: Option<Verdict>,
-    /// The digest of the metadata as it reads.
-    pub(super) reads: Digest,
+    pub(super) reads: Reads,
     /// Nothing that counts is other than it was seen before: see [`Live::absorb`](super::live::Live::absorb).
     pub(super) known: bool,
     noted: Noted,
 }
+
+/// How the text of an object reads, apart from what makes no difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reads {
+    metadata: Mark,
+    /// What it is judged by beside that; the same for all where nobody judges it.
+    health: Mark,
+}
+
+/// Half of a digest: it is held against the one before it, and against nothing else.
+type Mark = [u8; 16];
 
 /// What an object looks like.
 #[derive(Clone, Debug)]
@@ -67,38 +80,43 @@ impl Arrived for Option<Noticed> {
 }
 
 impl Noticed {
-    /// Reads an object of a kind. Where `judges` are given, its owner's rules say how healthy it is.
+    /// Reads an object of a kind; `judges` where its health matters. One that comes by itself is not judged yet.
     pub(super) fn read(gvk: &Gvk, text: Text, arrival: Arrival, judges: Option<&Judges>) -> Option<Self> {
-        let metadata = text.0.get("metadata")?;
-        let fields: BTreeMap<&str, &RawValue> = serde_json::from_str(metadata.get()).ok()?;
-        let field = |name: &str| match fields.get(name) {
-            Some(raw) => serde_json::from_str::<String>(raw.get()).ok(),
-            None => Some(String::new()),
-        };
-        let labels: BTreeMap<String, String> = serde_json::from_str(fields.get("labels")?.get()).ok()?;
-        let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
+        let parts = Parts::of(&text)?;
+        let field = |name| parts.metadata.fields.text(name);
+        let labels = Fields::of(parts.metadata.fields.get("labels")?)?;
         let id = ObjectId::new(gvk.group.clone(), gvk.kind.clone(), field("namespace")?, field("name")?);
-        let owner = ResourceName::new(label(OWNER_NAMESPACE), label(OWNER_NAME));
-        let verdict = judges.map(|judges| {
-            let rules = judges.get(&owner).map(|kustomization| &kustomization.health_rules);
-            verdict(gvk, &text, &fields, rules)
-        });
+        let owner = ResourceName::new(labels.text(OWNER_NAMESPACE)?, labels.text(OWNER_NAME)?);
         let version = field("resourceVersion")?.parse().unwrap_or(0);
-        let reads = reads(&fields)?;
+        let judge = judges.map(|judges| Judge::of(judges, &owner, gvk));
+        let health = judge.as_ref().map_or(Mark::default(), |judge| parts.health(judge));
+        let reads = Reads { metadata: parts.metadata.mark(), health };
         let whole = judges.is_some();
-        let noted = match arrival {
+        let (verdict, noted) = match arrival {
             // A list may be long: no text of it is kept.
-            Arrival::Listed => Noted::Digested(text.looks(whole)?),
-            Arrival::Event | Arrival::Gone => Noted::Text(text, whole),
+            Arrival::Listed => {
+                let verdict = judge.map(|judge| judge.verdict(&text, &parts));
+                (verdict, Noted::Digested(text.looks(whole)?))
+            }
+            Arrival::Event | Arrival::Gone => (None, Noted::Text(text, whole)),
         };
         Some(Self { id, owner, version, verdict, reads, known: false, noted })
     }
 
-    /// What it looks like. `before` is what its metadata read as the last time, and what it looked like then.
-    pub(super) fn looks(&self, before: Option<(Digest, &Looks)>) -> Option<Looks> {
+    /// Judges it, by its owner's rules.
+    pub(super) fn judge(&mut self, gvk: &Gvk, judges: &Judges) {
+        if let Noted::Text(text, _) = &self.noted
+            && let Some(parts) = Parts::of(text)
+        {
+            self.verdict = Some(Judge::of(judges, &self.owner, gvk).verdict(text, &parts));
+        }
+    }
+
+    /// What it looks like. `before` is how it read the last time, and what it looked like then.
+    pub(super) fn looks(&self, before: Option<(Reads, &Looks)>) -> Option<Looks> {
         match (&self.noted, before) {
             (Noted::Digested(looks), _) => Some(looks.clone()),
-            (Noted::Text(..), Some((reads, looks))) if reads == self.reads => Some(looks.clone()),
+            (Noted::Text(..), Some((reads, looks))) if reads.metadata == self.reads.metadata => Some(looks.clone()),
             (Noted::Text(text, whole), _) => text.looks(*whole),
         }
     }
@@ -106,21 +124,219 @@ impl Noticed {
 
 impl Text {
     fn looks(&self, whole: bool) -> Option<Looks> {
-        let metadata: Value = serde_json::from_str(self.0.get("metadata")?.get()).ok()?;
+        #[derive(Deserialize)]
+        struct Part {
+            metadata: Value,
+        }
+        let Part { metadata } = serde_json::from_str(self.0.get()).ok()?;
         let fingerprint = match whole && drift::is_shared(&metadata, Manager(MANAGER)) {
-            true => drift::fingerprint(&Value::Object(self.all()), Manager(MANAGER), &[]).map(Rc::new),
+            true => drift::fingerprint(&value(&self.0), Manager(MANAGER), &[]).map(Rc::new),
             false => None,
         };
         Some(Looks { metadata: drift::metadata_digest(&metadata), fingerprint })
-    }
-
-    fn all(&self) -> Map<String, Value> {
-        self.0.iter().map(|(name, raw)| (name.clone(), value(raw))).collect()
     }
 }
 
 fn value(raw: &RawValue) -> Value {
     serde_json::from_str(raw.get()).unwrap_or_default()
+}
+
+/// An object, taken apart as far as is looked at whenever it arrives.
+#[derive(Deserialize)]
+struct Parts<'t> {
+    #[serde(borrow)]
+    metadata: Metadata<'t>,
+    #[serde(borrow)]
+    spec: Option<&'t RawValue>,
+    #[serde(borrow)]
+    status: Option<&'t RawValue>,
+}
+
+/// The fields of metadata, managedFields apart.
+struct Metadata<'t> {
+    fields: Fields<'t>,
+    managed: Vec<ManagedFields<'t>>,
+}
+
+impl<'t> Parts<'t> {
+    fn of(text: &'t Text) -> Option<Self> {
+        serde_json::from_str(text.0.get()).ok()
+    }
+
+    /// The digest of the text of all that a verdict looks at beside metadata, and of more.
+    fn health(&self, judge: &Judge<'_>) -> Mark {
+        let mut hasher = Hasher::default();
+        hasher.field(self.spec.map_or("", RawValue::get).as_bytes());
+        for (name, raw) in self.status.and_then(Fields::of).unwrap_or_default().0 {
+            match judge.conditions(name, raw) {
+                Some(conditions) => conditions.iter().for_each(|condition| condition.add_to(&mut hasher)),
+                None => [name, raw.get()].iter().for_each(|text| hasher.field(text.as_bytes())),
+            }
+        }
+        mark(hasher)
+    }
+}
+
+impl Metadata<'_> {
+    /// The digest of the text of all that [`drift::metadata_digest`] looks at, and of more.
+    fn mark(&self) -> Mark {
+        let mut hasher = Hasher::default();
+        for (name, raw) in self.fields.0.iter().filter(|(name, _)| *name != "resourceVersion") {
+            [name, raw.get()].iter().for_each(|text| hasher.field(text.as_bytes()));
+        }
+        for entry in self.managed.iter().filter(|entry| entry.subresource != "status") {
+            for text in [&entry.manager, &entry.operation, &entry.api_version, &entry.subresource] {
+                hasher.field(text.as_bytes());
+            }
+            hasher.field(entry.fields.map_or("", RawValue::get).as_bytes());
+        }
+        mark(hasher)
+    }
+}
+
+fn mark(hasher: Hasher) -> Mark {
+    let digest = hasher.finish();
+    digest.as_bytes().first_chunk().copied().unwrap_or_default()
+}
+
+/// By what the objects of a kind and an owner are judged.
+struct Judge<'r> {
+    gvk: &'r Gvk,
+    rules: Option<&'r HealthRules>,
+    /// A rule of the owner's sees all of an object; the built-in ones look at no more than what is named beside them.
+    sees_all: bool,
+}
+
+impl<'r> Judge<'r> {
+    fn of(judges: &'r Judges, owner: &ResourceName, gvk: &'r Gvk) -> Self {
+        let rules = judges.get(owner).map(|kustomization| &kustomization.health_rules);
+        Self { gvk, rules, sees_all: rules.is_some_and(|rules| rules.of(&gvk.group, &gvk.kind).is_some()) }
+    }
+
+    /// The conditions that are looked at, where a field of the status holds conditions and not all of it is looked at.
+    fn conditions<'t>(&self, name: &str, raw: &'t RawValue) -> Option<Vec<Condition<'t>>> {
+        let all: Vec<Condition<'_>> = match name {
+            "conditions" if !self.sees_all => serde_json::from_str(raw.get()).ok()?,
+            _ => return None,
+        };
+        Some(all.into_iter().filter(|condition| health::CONDITIONS.contains(&&*condition.type_)).collect())
+    }
+
+    fn verdict(&self, text: &Text, parts: &Parts<'_>) -> Verdict {
+        let object = match self.sees_all {
+            true => value(&text.0),
+            false => json!({
+                "metadata": parts.metadata.fields.only(&["deletionTimestamp", "generation"]),
+                "spec": parts.spec.and_then(Fields::of).unwrap_or_default().only(&health::SPEC),
+                "status": parts.status.map(value).unwrap_or_default(),
+            }),
+        };
+        let Gvk { group, kind, .. } = self.gvk;
+        match self.rules {
+            Some(rules) => rules.health(group, kind, &object),
+            None => health::health(group, kind, &object),
+        }
+    }
+}
+
+/// A condition, as far as the built-in rules look at one.
+#[derive(Deserialize)]
+struct Condition<'t> {
+    #[serde(borrow, rename = "type")]
+    type_: Cow<'t, str>,
+    #[serde(borrow, default)]
+    status: Cow<'t, str>,
+    #[serde(borrow, default)]
+    reason: Cow<'t, str>,
+    #[serde(borrow, default)]
+    message: Cow<'t, str>,
+}
+
+impl Condition<'_> {
+    fn add_to(&self, hasher: &mut Hasher) {
+        for text in [&self.type_, &self.status, &self.reason, &self.message] {
+            hasher.field(text.as_bytes());
+        }
+    }
+}
+
+/// The fields of an object, each as its text, in the order in which they stand there.
+#[derive(Default)]
+struct Fields<'t>(Vec<(&'t str, &'t RawValue)>);
+
+impl<'t> Fields<'t> {
+    /// Those of the object that a text is; nothing where it is none.
+    fn of(raw: &'t RawValue) -> Option<Self> {
+        serde_json::from_str(raw.get()).ok()
+    }
+
+    fn get(&self, name: &str) -> Option<&'t RawValue> {
+        self.0.iter().find(|(field, _)| *field == name).map(|(_, raw)| *raw)
+    }
+
+    /// A field that is a text, empty where there is no such field; nothing where it is something else.
+    fn text(&self, name: &str) -> Option<String> {
+        self.get(name).map_or_else(|| Some(String::new()), |raw| serde_json::from_str(raw.get()).ok())
+    }
+
+    /// An object with those of the fields that are named.
+    fn only(&self, names: &[&str]) -> Value {
+        let named = self.0.iter().filter(|(name, _)| names.contains(name));
+        Value::Object(named.map(|(name, raw)| ((*name).to_owned(), value(raw))).collect())
+    }
+}
+
+impl<'de: 't, 't> Deserialize<'de> for Fields<'t> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Taking::<Self>(PhantomData))
+    }
+}
+
+impl<'de: 't, 't> Deserialize<'de> for Metadata<'t> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Taking::<Self>(PhantomData))
+    }
+}
+
+/// Takes an object apart.
+struct Taking<T>(PhantomData<T>);
+
+/// Most objects have no more fields than that.
+const FIELDS: usize = 12;
+
+impl<'de: 't, 't> Visitor<'de> for Taking<Fields<'t>> {
+    type Value = Fields<'t>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields = Vec::with_capacity(FIELDS);
+        while let Some(field) = map.next_entry()? {
+            fields.push(field);
+        }
+        Ok(Fields(fields))
+    }
+}
+
+impl<'de: 't, 't> Visitor<'de> for Taking<Metadata<'t>> {
+    type Value = Metadata<'t>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("metadata")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let (mut fields, mut managed) = (Vec::with_capacity(FIELDS), Vec::new());
+        while let Some(name) = map.next_key::<&str>()? {
+            match name {
+                "managedFields" => managed = map.next_value()?,
+                _ => fields.push((name, map.next_value()?)),
+            }
+        }
+        Ok(Metadata { fields: Fields(fields), managed })
+    }
 }
 
 /// An entry of managedFields, as far as it counts.
@@ -137,54 +353,6 @@ struct ManagedFields<'t> {
     subresource: Cow<'t, str>,
     #[serde(borrow, rename = "fieldsV1")]
     fields: Option<&'t RawValue>,
-}
-
-/// The digest of the text of all that [`drift::metadata_digest`] looks at, and of more.
-fn reads(fields: &BTreeMap<&str, &RawValue>) -> Option<Digest> {
-    let mut hasher = Hasher::default();
-    for (name, text) in fields.iter().filter(|(name, _)| !matches!(**name, "resourceVersion" | "managedFields")) {
-        hasher.field(name.as_bytes());
-        hasher.field(text.get().as_bytes());
-    }
-    let managed: Vec<ManagedFields> = match fields.get("managedFields") {
-        Some(text) => serde_json::from_str(text.get()).ok()?,
-        None => Vec::new(),
-    };
-    for entry in managed.iter().filter(|entry| entry.subresource != "status") {
-        for text in [&entry.manager, &entry.operation, &entry.api_version, &entry.subresource] {
-            hasher.field(text.as_bytes());
-        }
-        hasher.field(entry.fields.map(RawValue::get).unwrap_or_default().as_bytes());
-    }
-    Some(hasher.finish())
-}
-
-/// How healthy an object is. A rule of its owner's sees all of it; the built-in ones look at no more than what is read here.
-fn verdict(gvk: &Gvk, text: &Text, metadata: &BTreeMap<&str, &RawValue>, rules: Option<&HealthRules>) -> Verdict {
-    let rule: Option<&HealthRule> = rules.and_then(|rules| rules.of(&gvk.group, &gvk.kind));
-    let all = rule.is_some();
-    let some = |fields: &BTreeMap<&str, &RawValue>, named: &[&str]| {
-        let named = named.iter().filter_map(|name| Some(((*name).to_owned(), value(fields.get(name)?))));
-        Value::Object(named.collect())
-    };
-    let object: Map<String, Value> = match all {
-        true => text.all(),
-        false => {
-            let field = |name: &str| text.0.get(name).map(|raw| &**raw);
-            let spec = field("spec").and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
-            let parts = [
-                ("metadata", some(metadata, &["deletionTimestamp", "generation"])),
-                ("spec", some(&spec, &health::SPEC)),
-                ("status", field("status").map(value).unwrap_or_default()),
-            ];
-            parts.into_iter().map(|(name, part)| (name.to_owned(), part)).collect()
-        }
-    };
-    let object = Value::Object(object);
-    match rules {
-        Some(rules) => rules.health(&gvk.group, &gvk.kind, &object),
-        None => HealthRules::default().health(&gvk.group, &gvk.kind, &object),
-    }
 }
 
 #[cfg(test)]
@@ -210,24 +378,61 @@ mod tests {
         })
     }
 
+    fn gvk() -> Gvk {
+        Gvk::new("apps/v1", "Deployment")
+    }
+
     fn noticed(object: &Value, arrival: Arrival) -> Option<Noticed> {
         let text = serde_json::from_str(&object.to_string()).unwrap();
-        Noticed::read(&Gvk::new("apps/v1", "Deployment"), text, arrival, Some(&Judges::new()))
+        Noticed::read(&gvk(), text, arrival, Some(&Judges::new()))
     }
 
     #[test]
     fn it_is_what_the_whole_object_says() {
         let object = object();
         for arrival in [Arrival::Listed, Arrival::Event] {
-            let noticed = noticed(&object, arrival).unwrap();
+            let mut noticed = noticed(&object, arrival).unwrap();
+            noticed.judge(&gvk(), &Judges::new());
             assert_eq!(noticed.id.to_string(), "Deployment/shop/till");
             assert_eq!((noticed.owner, noticed.version), (ResourceName::new("flux-system", "apps"), 41));
-            assert_eq!(noticed.verdict.unwrap(), wickie_plan::health::health("apps", "Deployment", &object));
+            assert_eq!(noticed.verdict.unwrap(), health::health("apps", "Deployment", &object));
         }
         let digest = drift::metadata_digest(&object["metadata"]);
         for arrival in [Arrival::Listed, Arrival::Event] {
             let looks = noticed(&object, arrival).unwrap().looks(None).unwrap();
             assert_eq!(looks.metadata, digest);
+        }
+    }
+
+    #[test]
+    fn only_what_a_verdict_looks_at_reads_otherwise_to_a_judge() {
+        let mut object = object();
+        object["status"]["conditions"] = json!([
+            {"type": "Available", "status": "True", "lastUpdateTime": "2026-01-01T00:00:00Z"},
+            {"type": "Churn", "status": "True", "message": "1"},
+        ]);
+        let reads = |object: &Value| noticed(object, Arrival::Event).unwrap().reads;
+        let sees_all = |object: &Value| {
+            let text = serde_json::from_str(&object.to_string()).unwrap();
+            Parts::of(&text).unwrap().health(&Judge { gvk: &gvk(), rules: None, sees_all: true })
+        };
+        // Whether a change counts for the rules that are built in.
+        let changes: [(bool, fn(&mut Value)); 8] = [
+            (false, |it| it["status"]["conditions"][1]["message"] = json!("2")),
+            (false, |it| it["status"]["conditions"][0]["lastUpdateTime"] = json!("2026-01-01T00:00:01Z")),
+            (false, |it| drop(it["status"]["conditions"].as_array_mut().unwrap().pop())),
+            (true, |it| it["status"]["conditions"][0]["status"] = json!("False")),
+            (true, |it| it["status"]["conditions"][1]["type"] = json!("Progressing")),
+            (true, |it| it["status"]["conditions"] = json!("none")),
+            (true, |it| it["status"]["readyReplicas"] = json!(2)),
+            (true, |it| it["spec"]["replicas"] = json!(3)),
+        ];
+        for (counts, change) in changes {
+            let mut changed = object.clone();
+            change(&mut changed);
+            assert_eq!(reads(&changed).metadata, reads(&object).metadata);
+            assert_eq!(reads(&changed).health != reads(&object).health, counts, "{changed:#}");
+            assert_ne!(sees_all(&changed), sees_all(&object), "{changed:#}");
         }
     }
 

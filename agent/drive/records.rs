@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-use wickie_model::{Conditions, Gvk, ObjectId, Resource, ResourceKind, Revision, Severity, condition_type};
+use wickie_model::{Conditions, Gvk, JsonText, ObjectId, Resource, ResourceKind, Revision, Severity, condition_type};
 use wickie_plan::cycle::backoff;
 
 use super::{Drive, Event};
 use crate::cluster::{ApiError, Class, Kind};
 use crate::config::Declared;
 use crate::serve::ClusterLive;
-use crate::store::{Batch, Origin, Record, Status};
+use crate::store::{Batch, Origin, Record};
 
 /// The longest pause between two tries to write a status or a batch.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -105,7 +105,7 @@ impl Drive {
             generation: declared.generation.max(1),
             suspended: false,
             released: false,
-            status: Status::default(),
+            status: json!({}).into(),
             document: None,
         })
     }
@@ -122,7 +122,7 @@ impl Drive {
         };
         record.spec = digest;
         record.origin = declared.origin;
-        record.document = Some(json!({"spec": declared.spec}).to_string().into());
+        record.document = Some(json!({"spec": declared.spec.value()}).into());
         let record = record.clone();
         self.batch.records.push(record);
     }
@@ -155,7 +155,7 @@ impl Drive {
         change(&mut conditions, &mut fields, record.generation);
         fields.insert("observedGeneration".to_owned(), record.generation.into());
         fields.insert("conditions".to_owned(), serde_json::to_value(conditions).unwrap_or_default());
-        let status = Status::from(Value::Object(fields));
+        let status = JsonText::from(Value::Object(fields));
         if status == record.status {
             return;
         }
@@ -183,7 +183,7 @@ impl Drive {
             status["inventory"] = inventory(&kustomization.inventory);
         }
         // What is being written would undo what is there.
-        if !self.statuses.under_way.contains(resource) && is_within(&declared.status, &status) {
+        if !self.statuses.under_way.contains(resource) && is_within(&declared.status.value(), &status) {
             self.statuses.waiting.remove(resource);
             return;
         }

@@ -155,7 +155,8 @@ fn observed(declared: &Declared) -> Vec<(&'static str, Option<Value>)> {
         ("observedSparseCheckout", "sparseCheckout"),
     ];
     let given = |value: &&Value| !matches!(value, Value::Null | Value::Bool(false));
-    fields.map(|(field, of)| (field, declared.spec.get(of).filter(given).cloned())).into()
+    let spec = declared.spec.value();
+    fields.map(|(field, of)| (field, spec.get(of).filter(given).cloned())).into()
 }
 
 /// How long a server that asks to be left alone is.
@@ -628,7 +629,7 @@ impl Drive {
     /// Clears away what no snapshot needs any more.
     fn collect(&self) {
         let git = self.shared.git.clone();
-        tokio::task::spawn_local(async move {
+        self.tasks.spawn(async move {
             if let Err(error) = git.collect().await {
                 tracing::warn!(
                     error = chain(&error),

@@ -15,6 +15,7 @@ use wickie_model::{Digest, ResourceName};
 use super::live::Live;
 use super::records::Reachable;
 use super::run::Lost;
+use super::tasks::Tasks;
 use super::values::{Entries, Trouble};
 use super::{Drive, Event, KustomizationState};
 use crate::apply::Executor;
@@ -47,11 +48,12 @@ impl Target {
         server: String,
         identity: &str,
         events: &mpsc::Sender<Event>,
+        tasks: &Tasks,
         by_namespace: bool,
     ) -> Self {
         Self {
             serial,
-            live: Live::new(cluster.clone(), serial, events.clone(), by_namespace),
+            live: Live::new(cluster.clone(), serial, events.clone(), tasks.clone(), by_namespace),
             seen: Rc::new(Notify::new()),
             lost: Rc::new(Lost::new(by_namespace)),
             reachable: Rc::new(RefCell::new(Reachable::new(server))),
@@ -135,8 +137,14 @@ pub(super) struct Targets {
 
 impl Targets {
     /// With `by_namespace`, the agent's account may list and watch within namespaces alone.
-    pub(super) fn new(own: Cluster, server: String, events: &mpsc::Sender<Event>, by_namespace: bool) -> Self {
-        let target = Target::new(OWN, own, server.clone(), &server, events, by_namespace);
+    pub(super) fn new(
+        own: Cluster,
+        server: String,
+        events: &mpsc::Sender<Event>,
+        tasks: &Tasks,
+        by_namespace: bool,
+    ) -> Self {
+        let target = Target::new(OWN, own, server.clone(), &server, events, tasks, by_namespace);
         Self { own: target, server, remotes: HashMap::new(), last: OWN }
     }
 
@@ -150,7 +158,12 @@ impl Targets {
     }
 
     /// The cluster that a kubeconfig leads to.
-    fn lead(&mut self, kubeconfig: &[u8], events: &mpsc::Sender<Event>) -> Result<Target, KubeConfigError> {
+    fn lead(
+        &mut self,
+        kubeconfig: &[u8],
+        events: &mpsc::Sender<Event>,
+        tasks: &Tasks,
+    ) -> Result<Target, KubeConfigError> {
         let digest = Digest::of(kubeconfig);
         if let Some(known) = self.remotes.get(&digest) {
             return Ok(known.clone());
@@ -159,7 +172,7 @@ impl Targets {
         let cluster = self.own.cluster.beside(&remote)?;
         self.last += 1;
         tracing::info!(server = remote.server(), "a Kustomization is for another cluster");
-        let target = Target::new(self.last, cluster, remote.server(), &remote.identity(), events, false);
+        let target = Target::new(self.last, cluster, remote.server(), &remote.identity(), events, tasks, false);
         self.remotes.insert(digest, target.clone());
         Ok(target)
     }
@@ -207,7 +220,7 @@ impl Drive {
         };
         let kubeconfig = reference.of(&entries.entries);
         let kubeconfig = kubeconfig.map_err(|key| NoTarget::NoKey { secret: secret(), key: key.to_owned() })?;
-        let target = self.targets.lead(kubeconfig, &self.events);
+        let target = self.targets.lead(kubeconfig, &self.events, &self.tasks);
         target.map_err(|why| NoTarget::Unusable { secret: secret(), why })
     }
 

@@ -103,7 +103,7 @@ impl Drive {
                 Selection { kind, labels: String::new(), within: Within::Object(name.name.clone()), metadata: false };
             let (cluster, events, of) = (self.shared.cluster.clone(), self.events.clone(), name.clone());
             let follow = watch::watch(cluster, selection, events, move |seen| Event::Values(of.clone(), seen));
-            let task = tokio::task::spawn_local(follow).abort_handle();
+            let task = self.tasks.spawn(follow);
             self.values.0.insert(name, Watched { task, known: Known::Nothing });
         }
         self.take_aim();

@@ -1,11 +1,10 @@
 //! What a Kustomization has put into the cluster.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, ObjectId};
+use crate::{Digest, ObjectMap};
 
 /// What an object looked like right after our last apply: what drift is measured against.
 ///
@@ -57,4 +56,4 @@ impl Entry {
 }
 
 /// All objects of one Kustomization.
-pub type Inventory = BTreeMap<ObjectId, Entry>;
+pub type Inventory = ObjectMap<Entry>;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 
 /// Group, version and kind.
@@ -42,6 +43,10 @@ impl fmt::Display for Gvk {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "ObjectParts", into = "ObjectParts")]
 pub struct ObjectId(Arc<ObjectParts>);
+
+/// Something about each of some objects, in one block and in their order: most Kustomizations have few objects, and a tree
+/// would leave most of its nodes empty. Many new ones are to be added by `extend`, which sorts once.
+pub type ObjectMap<V> = LiteMap<ObjectId, V>;
 
 /// What an [`ObjectId`] is made of.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

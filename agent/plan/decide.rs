@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use wickie_model::{Digest, EntryState, Inventory, ObjectId, ResourceName};
+use wickie_model::{Digest, EntryState, Inventory, ObjectId, ObjectMap, ResourceName};
 
 use crate::guard::{self, Checked, Refusal};
 use crate::ignore::Pointer;
@@ -64,7 +64,7 @@ impl Keep {
 /// All that a plan is made from.
 pub struct Request<'a> {
     /// What Git wants.
-    pub desired: &'a BTreeMap<ObjectId, Desired>,
+    pub desired: &'a ObjectMap<Desired>,
     /// What we have put there.
     pub inventory: &'a Inventory,
     /// What is there. An object of the inventory that is missing here has not been looked at.
@@ -354,9 +354,9 @@ mod tests {
             paused: false,
             ignored: Arc::default(),
         };
-        let desired = BTreeMap::from([(id("a"), desired)]);
+        let desired = ObjectMap::from_iter([(id("a"), desired)]);
         let applied = Entry { state: EntryState::Applied, ..Entry::planned("v1") };
-        let inventory: Inventory = ["a", "b", "c"].map(|name| (id(name), applied.clone())).into();
+        let inventory: Inventory = ["a", "b", "c"].map(|name| (id(name), applied.clone())).into_iter().collect();
         let policy = |undo| Policy {
             prune: true,
             prune_limit: Some(Limit::Count(1)),
@@ -404,10 +404,10 @@ mod tests {
             ..Entry::planned("v1")
         };
         let wanted = ["drifted", "gone", "same", "new", "begun"].map(|name| (id(name), desired(name)));
-        let mut wanted = BTreeMap::from(wanted);
+        let mut wanted = ObjectMap::from_iter(wanted);
         wanted.insert(id("changed"), desired("another"));
-        let mut inventory: Inventory =
-            ["drifted", "gone", "same", "changed", "left", "leaving"].map(|name| (id(name), entry(name))).into();
+        let had = ["drifted", "gone", "same", "changed", "left", "leaving"].map(|name| (id(name), entry(name)));
+        let mut inventory = Inventory::from_iter(had);
         inventory.insert(id("begun"), Entry::planned("v1"));
         inventory.get_mut(&id("leaving")).unwrap().state = EntryState::Deleting;
         let observed = [("drifted", Observed::Drifted), ("gone", Observed::Absent), ("same", Observed::Same)];

@@ -9,6 +9,21 @@ use wickie_model::{Health, Verdict};
 /// The fields of a spec that any of these rules looks at: whoever judges many objects need not read the rest.
 pub const SPEC: [&str; 4] = ["clusterIP", "replicas", "type", "updateStrategy"];
 
+/// The types of the conditions that any of them looks at; of each, type, status, reason and message.
+pub const CONDITIONS: [&str; 11] = [
+    "Available",
+    "Complete",
+    "Established",
+    "Failed",
+    "NamesAccepted",
+    "Progressing",
+    "Ready",
+    "Reconciling",
+    "ReplicaFailure",
+    "Stalled",
+    "Suspended",
+];
+
 /// The health of `object`, of which group and kind are given.
 pub fn health(group: &str, kind: &str, object: &Value) -> Verdict {
     if let Some(verdict) = terminating(object).or_else(|| unobserved(object)) {
@@ -255,6 +270,12 @@ mod tests {
         let verdict = health(group, kind, &object);
         if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
             spec.retain(|field, _| SPEC.contains(&field.as_str()));
+        }
+        if let Some(conditions) = object.pointer_mut("/status/conditions").and_then(Value::as_array_mut) {
+            conditions.retain(|condition| CONDITIONS.contains(&text(condition, "/type")));
+            for condition in conditions.iter_mut().filter_map(Value::as_object_mut) {
+                condition.retain(|field, _| matches!(field.as_str(), "type" | "status" | "reason" | "message"));
+            }
         }
         assert_eq!(health(group, kind, &object), verdict, "judged by a field that is not named");
         verdict.health

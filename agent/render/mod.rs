@@ -24,7 +24,7 @@ use std::io;
 use bytes::Bytes;
 use serde_json::Value;
 use wickie_kustomize::{FluxOverlay, Object, Tree, yaml};
-use wickie_model::{Manifest, ObjectId};
+use wickie_model::{Manifest, ObjectId, ObjectMap};
 use wickie_plan::Desired;
 
 use crate::config::{Ignoring, Kustomization};
@@ -45,7 +45,7 @@ pub type Files = BTreeMap<String, Bytes>;
 #[derive(Clone, Debug, Default)]
 pub struct Built {
     /// The objects: what plans need to know of each.
-    pub desired: BTreeMap<ObjectId, Desired>,
+    pub desired: ObjectMap<Desired>,
     /// The objects themselves.
     pub manifests: Packed,
     /// What could not be read or must not be applied; the rest stands.
@@ -265,6 +265,8 @@ struct Building<'k> {
     inputs: &'k Inputs,
     ignoring: Ignoring,
     built: Built,
+    /// Each object once, in the order of the files.
+    desired: Vec<(ObjectId, Desired)>,
     packer: Packer,
     /// Where each object stands.
     origins: BTreeMap<ObjectId, String>,
@@ -272,12 +274,13 @@ struct Building<'k> {
 
 impl<'k> Building<'k> {
     fn new(kustomization: &'k Kustomization, inputs: &'k Inputs) -> Self {
-        let (built, packer, origins) = (Built::default(), Packer::default(), BTreeMap::new());
-        Self { kustomization, inputs, ignoring: kustomization.ignoring(), built, packer, origins }
+        let (ignoring, packer) = (kustomization.ignoring(), Packer::default());
+        let (built, desired, origins) = (Built::default(), Vec::new(), BTreeMap::new());
+        Self { kustomization, inputs, ignoring, built, desired, packer, origins }
     }
 
     fn finish(self) -> Built {
-        Built { manifests: self.packer.finish(), ..self.built }
+        Built { manifests: self.packer.finish(), desired: self.desired.into_iter().collect(), ..self.built }
     }
 
     fn broken(&mut self, file: String, why: String) {
@@ -326,7 +329,7 @@ impl<'k> Building<'k> {
             return broken(format!("{} stands in {before} too; take one of the two out", manifest.id()));
         }
         self.packer.add(&manifest)?;
-        self.built.desired.insert(manifest.id().clone(), desired::desired(&manifest, &self.ignoring));
+        self.desired.push((manifest.id().clone(), desired::desired(&manifest, &self.ignoring)));
         Ok(())
     }
 }

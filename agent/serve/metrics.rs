@@ -4,18 +4,20 @@
 //! counted since the start lives here; everything else is read off the status at each scrape, so that it agrees with
 //! `wickie status`.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use prometheus_client::encoding::text;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
-use wickie_model::{ConditionStatus, ResourceKind, ResourceName};
+use wickie_model::{ConditionStatus, Resource, ResourceKind, ResourceName};
 
 use super::view::Status;
 use crate::source::Traffic;
@@ -33,7 +35,7 @@ type Seconds = Gauge<f64, AtomicU64>;
 pub struct Metrics(Arc<Counted>);
 
 struct Counted {
-    durations: Family<Labels, Histogram, fn() -> Histogram>,
+    durations: Arc<Durations>,
     received: Family<Labels, Counter>,
     sent: Family<Labels, Counter>,
     requests: Family<Labels, Counter>,
@@ -43,13 +45,60 @@ struct Counted {
 impl Default for Counted {
     fn default() -> Self {
         Self {
-            // From 10 ms to 3 minutes.
-            durations: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.01, 2.0, 15))),
+            durations: Arc::default(),
             received: Family::default(),
             sent: Family::default(),
             requests: Family::default(),
             hooks: Family::default(),
         }
+    }
+}
+
+/// How long runs and polls took, by object. There may be thousands of them, so each is kept as small as can be.
+#[derive(Debug, Default)]
+struct Durations(Mutex<BTreeMap<Resource, Histogram>>);
+
+/// How many buckets there are: below 10 ms, 20 ms and so on to 164 s, and above.
+const BUCKETS: usize = 16;
+
+#[derive(Clone, Debug, Default)]
+struct Histogram {
+    sum: f64,
+    counts: [u32; BUCKETS],
+}
+
+/// The upper bound of a bucket, in seconds.
+fn bound(bucket: usize) -> f64 {
+    if bucket + 1 < BUCKETS { 0.01 * f64::from(1_u32 << bucket) } else { f64::INFINITY }
+}
+
+impl Durations {
+    fn note(&self, resource: Resource, seconds: f64) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let histogram = all.entry(resource).or_default();
+        histogram.sum += seconds;
+        if let Some(bucket) = (0..BUCKETS).find(|bucket| seconds <= bound(*bucket)) {
+            histogram.counts[bucket] = histogram.counts[bucket].saturating_add(1);
+        }
+    }
+
+    fn forget(&self, resource: &Resource) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(resource);
+    }
+}
+
+impl Collector for Durations {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (name, help) = ("gotk_reconcile_duration_seconds", "How long runs and polls took.");
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        for (Resource { kind, name }, Histogram { sum, counts }) in &*all {
+            let buckets: Vec<_> = counts.iter().enumerate().map(|(at, count)| (bound(at), u64::from(*count))).collect();
+            let count = buckets.iter().map(|(_, count)| count).sum();
+            let labels = of(*kind, name);
+            family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(*sum, count, &buckets, None)?;
+        }
+        Ok(())
     }
 }
 
@@ -71,7 +120,7 @@ pub(super) struct Scraped {
 impl Metrics {
     /// How long a run or a poll took.
     pub fn took(&self, kind: ResourceKind, name: &ResourceName, duration: Duration) {
-        self.0.durations.get_or_create(&of(kind, name)).observe(duration.as_secs_f64());
+        self.0.durations.note(Resource::new(kind, name.clone()), duration.as_secs_f64());
     }
 
     /// What a poll has cost.
@@ -91,7 +140,7 @@ impl Metrics {
 
     /// An object is no more: neither are its figures.
     pub fn forget(&self, kind: ResourceKind, name: &ResourceName) {
-        self.0.durations.remove(&of(kind, name));
+        self.0.durations.forget(&Resource::new(kind, name.clone()));
         if kind == ResourceKind::GitRepository {
             for family in [&self.0.received, &self.0.sent, &self.0.requests] {
                 family.remove(&named(name));
@@ -103,7 +152,7 @@ impl Metrics {
     pub(super) fn render(&self, status: &Status, scraped: &Scraped) -> Result<String, fmt::Error> {
         let mut registry = Registry::default();
         let Counted { durations, received, sent, requests, hooks } = &*self.0;
-        registry.register("gotk_reconcile_duration_seconds", "How long runs and polls took", durations.clone());
+        registry.register_collector(Box::new(durations.clone()));
         registry.register(
             "wickie_source_received_bytes",
             "Bytes received from Git, with heads, without TLS",
@@ -254,4 +303,35 @@ fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1_024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_fall_into_their_buckets() {
+        let durations = Arc::new(Durations::default());
+        let shop = Resource::new(ResourceKind::Kustomization, ResourceName::new("flux-system", "shop"));
+        for seconds in [0.01, 0.011, 0.02, 163.84, 1000.0] {
+            durations.note(shop.clone(), seconds);
+        }
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(durations.clone()));
+        let encoded = |registry: &Registry| {
+            let mut text = String::new();
+            text::encode(&mut text, registry).unwrap();
+            text
+        };
+        let text = encoded(&registry);
+        let labels = r#"kind="Kustomization",name="shop",namespace="flux-system""#;
+        for (bucket, count) in [("0.01", 1), ("0.02", 3), ("81.92", 3), ("163.84", 4), ("+Inf", 5)] {
+            let line = format!("gotk_reconcile_duration_seconds_bucket{{le=\"{bucket}\",{labels}}} {count}\n");
+            assert!(text.contains(&line), "{line}{text}");
+        }
+        assert!(text.contains(&format!("gotk_reconcile_duration_seconds_count{{{labels}}} 5\n")), "{text}");
+        assert!(text.contains("# TYPE gotk_reconcile_duration_seconds histogram\n"), "{text}");
+        durations.forget(&shop);
+        assert!(!encoded(&registry).contains("shop"));
+    }
 }

@@ -422,12 +422,10 @@ fn warnings(record: &Record) -> Vec<String> {
 
 /// Suspended by `wickie suspend`, or by the spec as it was last seen.
 fn is_suspended(record: &Record) -> bool {
-    let spec = || record.document.as_deref().and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
-    record.suspended
-        || record.released
-        || spec().is_some_and(|document| document.pointer("/spec/suspend") == Some(&serde_json::Value::Bool(true)))
+    let suspend = || record.document.as_ref()?.pointer("/spec/suspend");
+    record.suspended || record.released || suspend() == Some(serde_json::Value::Bool(true))
 }
 
 fn text(record: &Record, pointer: &str) -> Option<String> {
-    record.status.value().pointer(pointer)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+    record.status.text(pointer).filter(|text| !text.is_empty())
 }

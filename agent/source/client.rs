@@ -23,6 +23,9 @@ use crate::config::git_access::{ClientCertificate, Proxy};
 /// A handful of sources share a handful of clients; one whose CA was replaced is not kept for ever.
 const MOST_CLIENTS: usize = 16;
 
+/// What an exchange has to bring before its connection is given up: another handshake is less than a hundredth of it.
+const HEAVY: u64 = 256 << 10;
+
 /// The clients, and what is kept for them.
 #[derive(Clone)]
 pub(crate) struct Clients(Arc<Shared>);
@@ -59,6 +62,18 @@ impl Clients {
         }
         clients.insert(key, client.clone());
         Ok(client)
+    }
+
+    /// Gives up the connections to the server of a source where one has carried so much: its buffers have grown with that,
+    /// and would stay as large for as long as it is open.
+    pub(crate) fn unburden(&self, source: &GitSource, received: u64) {
+        if received < HEAVY {
+            return;
+        }
+        if let Ok(proxy) = self.proxy(source) {
+            let mut clients = self.0.clients.lock().unwrap_or_else(PoisonError::into_inner);
+            clients.remove(&key(source, proxy.as_ref()));
+        }
     }
 
     /// The proxy on the way to the server of a source.

@@ -209,6 +209,7 @@ impl Git {
             .map_err(|after| SourceError::HostDown { host: authority.to_owned(), after })?;
         let late = |_| SourceError::TimedOut { host: source.url.host().to_owned(), after: source.timeout };
         let outcome = tokio::time::timeout(source.timeout, exchange).await.map_err(late).flatten();
+        self.clients.unburden(source, meter.read().received);
         // A host that was heard is not dead, also when it then broke off.
         let silent = |error: &&SourceError| error.is_silence() && meter.read().received == 0;
         match outcome.as_ref().err().filter(|error| silent(error) || error.retry_after().is_some()) {

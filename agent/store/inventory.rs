@@ -31,12 +31,12 @@ impl Store {
                 )
                 .map_err(failed())?;
             let mut rows = statement.query([]).map_err(failed())?;
-            let mut inventories: BTreeMap<ResourceName, Inventory> = BTreeMap::new();
+            let mut inventories: BTreeMap<ResourceName, Vec<_>> = BTreeMap::new();
             while let Some(row) = rows.next().map_err(failed())? {
                 let (owner, id, entry) = read(row).map_err(failed())?;
-                inventories.entry(owner).or_default().insert(id, entry);
+                inventories.entry(owner).or_default().push((id, entry));
             }
-            Ok(inventories)
+            Ok(inventories.into_iter().map(|(owner, entries)| (owner, entries.into_iter().collect())).collect())
         })
         .await
     }
@@ -179,6 +179,6 @@ mod tests {
         assert_eq!(store.inventories().await.unwrap()[&owner], put.into_iter().collect());
         assert_eq!(store.inventory_sizes().await.unwrap(), [(owner.clone(), 2)].into());
         store.commit(batch(vec![], vec![id("scale")])).await.unwrap();
-        assert_eq!(store.inventories().await.unwrap()[&owner], [(id("till"), applied)].into());
+        assert_eq!(store.inventories().await.unwrap()[&owner], Inventory::from_iter([(id("till"), applied)]));
     }
 }

@@ -41,7 +41,7 @@ pub use floors::{FloorFile, FloorsFound, KeptFloor, NoFloor, OwnFloor, merge_flo
 pub use inventory::InventoryChange;
 pub use objects::{ObjectKind, StoredObject};
 pub use outbox::{Delivery, Queued, Waiting};
-pub use resources::{Origin, Record, Status};
+pub use resources::{Origin, Record};
 pub use runs::{Changes, Run};
 pub use size::{Bounds, DEFAULT_MOST, Disk, SMALLEST_MOST, StoreSize};
 pub use snapshots::{Extent, Moved, NewSnapshot, SnapshotRow};

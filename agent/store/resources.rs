@@ -1,11 +1,8 @@
 //! Table `resource`: what is said of each object that wickie is told by, and the marks people leave on it.
 
-use std::sync::Arc;
-
 use rusqlite::{Row, Transaction, params};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use wickie_model::{Conditions, Digest, Resource, ResourceName};
+use wickie_model::{Conditions, Digest, JsonText, Resource, ResourceName};
 
 use super::{Store, StoreError};
 
@@ -52,40 +49,9 @@ pub struct Record {
     /// Whether it was handed back (`wickie release`): it is left alone, and nothing of it is written to the cluster.
     pub released: bool,
     /// The status subresource, as Flux writes it.
-    pub status: Status,
+    pub status: JsonText,
     /// The document as last seen: a restart without the API starts from it.
-    pub document: Option<Arc<str>>,
-}
-
-/// A status subresource, kept as its text: there may be thousands, each of them seldom looked at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status(Arc<str>);
-
-impl Status {
-    /// What it says.
-    pub fn value(&self) -> Value {
-        serde_json::from_str(&self.0).unwrap_or_default()
-    }
-
-    /// The text of one of its fields; nothing where that is missing, or no text.
-    pub fn text(&self, field: &str) -> Option<String> {
-        match self.value().get_mut(field)?.take() {
-            Value::String(text) => Some(text),
-            _ => None,
-        }
-    }
-}
-
-impl Default for Status {
-    fn default() -> Self {
-        Self("{}".into())
-    }
-}
-
-impl From<Value> for Status {
-    fn from(status: Value) -> Self {
-        Self(status.to_string().into())
-    }
+    pub document: Option<JsonText>,
 }
 
 /// The marks in the column `suspended`.
@@ -100,7 +66,7 @@ impl Record {
             #[serde(default)]
             conditions: Conditions,
         }
-        serde_json::from_str(&self.status.0).map(|part: Part| part.conditions).unwrap_or_default()
+        self.status.read().map(|part: Part| part.conditions).unwrap_or_default()
     }
 }
 
@@ -163,8 +129,8 @@ pub(super) fn put(transaction: &Transaction<'_>, record: &Record) -> Result<(), 
                 spec.to_string(),
                 generation,
                 marks,
-                status.0,
-                document,
+                status.as_str(),
+                document.as_ref().map(JsonText::as_str),
             ])
         })
         .map(drop)
@@ -196,7 +162,7 @@ fn read(row: &Row<'_>) -> Result<Record, StoreError> {
         generation: row.get(5).map_err(failed())?,
         suspended: marks & SUSPENDED != 0,
         released: marks & RELEASED != 0,
-        status: serde_json::from_str::<Value>(&text(7)?).map_err(|error| corrupt("status")(error.to_string()))?.into(),
-        document: row.get(8).map_err(failed())?,
+        status: text(7)?.parse().map_err(|error: serde_json::Error| corrupt("status")(error.to_string()))?,
+        document: row.get::<_, Option<String>>(8).map_err(failed())?.and_then(|text| text.parse().ok()),
     })
 }

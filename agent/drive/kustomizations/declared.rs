@@ -32,7 +32,7 @@ impl Drive {
         let applied = self
             .records
             .get(&declared.resource)
-            .is_some_and(|record| record.status.text("lastAppliedRevision").is_some());
+            .is_some_and(|record| record.status.text("/lastAppliedRevision").is_some());
         let others = self.role == Role::Writes { others: true };
         let Some(state) = self.kustomizations.get_mut(name) else { return };
         let in_status = declared.status.pointer("/inventory/entries").is_some();
@@ -65,7 +65,8 @@ impl Drive {
     /// The inventory that stands in an object's status, where our own store knows nothing of it: the store was lost, or
     /// Flux has applied it before. Each entry may or may not be in the cluster; the next run finds out.
     pub(super) fn inventory_in_status(&mut self, declared: &Declared) -> Inventory {
-        let entries = declared.status.pointer("/inventory/entries").and_then(Value::as_array);
+        let status = declared.status.value();
+        let entries = status.pointer("/inventory/entries").and_then(Value::as_array);
         let text = |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
         let inventory: Inventory = entries
             .into_iter()

@@ -39,7 +39,7 @@ impl Drive {
             return why("is not ready");
         }
         if other_spec.source == spec.source {
-            let applied = self.records.get(&resource(on)).and_then(|record| record.status.text("lastAppliedRevision"));
+            let applied = self.records.get(&resource(on)).and_then(|record| record.status.text("/lastAppliedRevision"));
             let newest = self.sources.get(&spec.source).and_then(|source| source.revision()).map(ToString::to_string);
             if applied != newest {
                 return why("is not ready at the newest revision");
@@ -83,7 +83,7 @@ impl Drive {
             "apiVersion": ResourceKind::Kustomization.api_version(),
             "kind": ResourceKind::Kustomization.as_str(),
             "metadata": metadata,
-            "spec": declared.spec,
+            "spec": declared.spec.value(),
             "status": status,
         })
     }

@@ -1,6 +1,6 @@
 //! Drift: what the watches see held against what was left, and how soon it is repaired.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use wickie_model::{ObjectId, ResourceName};
@@ -24,7 +24,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(super) struct Drift {
     /// By object: who fights over one keeps nobody from having another repaired at once.
-    repairs: HashMap<ObjectId, Often>,
+    repairs: BTreeMap<ObjectId, Often>,
     /// Looks that found nothing to repair.
     looks: Often,
     /// A look is put off until then.

@@ -31,13 +31,9 @@ impl Drive {
             state.inventory = Rc::default();
             return self.step(name, cycle::Event::Finalized { done: true });
         };
-        let key = BuildKey {
-            revision: wickie_model::Revision::new(None, wickie_model::Oid::from_bytes([0; 20])),
-            spec: Digest::of(b""),
-            source: Digest::of(b""),
-            inputs: Digest::of(b""),
-        };
-        let nothing = Wanted::nothing(key);
+        let revision = wickie_model::Revision::new(None, wickie_model::Oid::from_bytes([0; 20]));
+        let none = Digest::of(b"");
+        let nothing = Wanted::nothing(BuildKey::new(revision, none, none, none));
         let Some(target) = self.target_or_report(name, Reported::Final) else { return };
         let owner = name.clone();
         let Some(state) = self.kustomizations.get_mut(name) else { return };

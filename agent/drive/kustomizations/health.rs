@@ -5,7 +5,7 @@
 //! matter, and what was mended or put back must not be given up over it.
 //! Source: fluxcd/pkg, `ssa/manager_wait.go`, `FailFast`; Kubernetes, `DeploymentTimedOut`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use wickie_model::{Ending, Gvk, Health, ObjectId, ResourceName, Verdict};
@@ -28,9 +28,9 @@ pub(in crate::drive) type Foreign = BTreeMap<ObjectId, Verdict>;
 #[derive(Default)]
 pub(super) struct Stale {
     /// Objects that had failed when the run began to apply, and what was said of each.
-    before: HashMap<ObjectId, String>,
+    before: BTreeMap<ObjectId, String>,
     /// Objects that a run has written after they had failed, and what was said of each then.
-    written: HashMap<ObjectId, String>,
+    written: BTreeMap<ObjectId, String>,
 }
 
 impl Stale {
@@ -144,7 +144,8 @@ impl Drive {
         let Some(state) = self.kustomizations.get(name) else { return };
         let foreign = !self.asked(state).is_empty();
         let Some(state) = self.kustomizations.get_mut(name) else { return };
-        state.watching = Some(Watching { failed: Vec::new(), foreign: Foreign::new(), due: foreign.then_some(now) });
+        let due = foreign.then_some(now);
+        state.watching = Some(Box::new(Watching { failed: Vec::new(), foreign: Foreign::new(), due }));
         self.look_at_health(name);
     }
 
@@ -282,27 +283,30 @@ impl Drive {
         let Some(spec) = &state.spec else { return Vec::new() };
         let target = self.target(state);
         let live = target.map(|target| target.live.borrow());
+        // Most are healthy: of those nothing is copied.
+        let unless_healthy = |seen: Option<&Verdict>, otherwise: &str| match seen {
+            Some(verdict) if verdict.health == Health::Current => None,
+            Some(verdict) => Some(verdict.clone()),
+            None => Some(Verdict::new(Health::InProgress, otherwise)),
+        };
         let foreign = |id: &ObjectId| {
             let seen = state.watching.as_ref().and_then(|watching| watching.foreign.get(id));
-            seen.cloned().unwrap_or_else(|| Verdict::new(Health::InProgress, "it was not asked for yet"))
+            unless_healthy(seen, "it was not asked for yet")
         };
         let own = |id: &ObjectId| {
             let ours = state.versions.get(id).copied().unwrap_or(0);
             let live = match &live {
                 Ok(live) => live,
-                Err(why) => return Verdict::new(Health::InProgress, why.to_string()),
+                Err(why) => return Some(Verdict::new(Health::InProgress, why.to_string())),
             };
             match live.look(id) {
                 look if is_unlisted(&look) => foreign(id),
-                Look::Seen(seen) if seen.version >= ours => seen
-                    .verdict
-                    .clone()
-                    .unwrap_or_else(|| Verdict::new(Health::InProgress, "its health is not seen yet")),
-                Look::Seen(_) | Look::NotSeen(_) => Verdict::new(Health::InProgress, "it is not seen yet"),
-                Look::Blind(error) => {
-                    let why = error.map_or("its kind is not seen yet".to_owned(), ToString::to_string);
-                    Verdict::new(Health::InProgress, why)
+                Look::Seen(seen) if seen.version >= ours => {
+                    unless_healthy(seen.verdict.as_ref(), "its health is not seen yet")
                 }
+                Look::Seen(_) | Look::NotSeen(_) => unless_healthy(None, "it is not seen yet"),
+                Look::Blind(None) => unless_healthy(None, "its kind is not seen yet"),
+                Look::Blind(Some(error)) => unless_healthy(None, &error.to_string()),
             }
         };
         let all = state.inventory.keys().filter(|_| spec.wait);
@@ -311,8 +315,10 @@ impl Drive {
         let checked_foreign = checked_foreign.filter(|id| !state.inventory.contains_key(id));
         all.chain(checked)
             .chain(checked_foreign)
-            .map(|id| (id.clone(), if state.inventory.contains_key(id) { own(id) } else { foreign(id) }))
-            .filter(|(_, verdict)| verdict.health != Health::Current)
+            .filter_map(|id| {
+                let verdict = if state.inventory.contains_key(id) { own(id) } else { foreign(id) };
+                Some((id.clone(), verdict?))
+            })
             .collect()
     }
 }

@@ -69,13 +69,13 @@ pub(super) struct KustomizationState {
     run: Option<Box<Current>>,
     report: Option<Box<Report>>,
     /// Health is waited for; foreign objects by their last verdict.
-    watching: Option<health::Watching>,
+    watching: Option<Box<health::Watching>>,
     stale: health::Stale,
     drift: Drift,
     /// Deletions that wait for what others want.
     deferred: Option<Box<peers::Deferred>>,
     /// What was built, or is being built, while it has to wait.
-    ahead: Option<BuildKey>,
+    ahead: Option<Box<BuildKey>>,
     /// What waits for the window for changes.
     waiting: Option<Box<window::Waiting>>,
     /// What the cluster was last driven to, since the start.
@@ -142,7 +142,10 @@ impl KustomizationState {
     }
 
     pub(super) fn wake(&self) -> Option<Moment> {
-        [self.wake, self.drift.due, self.watching.as_ref().and_then(health::Watching::wake)].into_iter().flatten().min()
+        [self.wake, self.drift.due, self.watching.as_ref().and_then(|watching| watching.wake())]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     pub(super) fn next_run(&self) -> Option<Moment> {

@@ -44,7 +44,7 @@ impl Drive {
             return;
         };
         let resource = resource(name);
-        let applied = self.records.get(&resource).and_then(|record| record.status.text("lastAppliedRevision"));
+        let applied = self.records.get(&resource).and_then(|record| record.status.text("/lastAppliedRevision"));
         if applied == Some(revision.to_string()) && self.is_ready(&resource) {
             return;
         }

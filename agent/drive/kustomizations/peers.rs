@@ -32,7 +32,7 @@ impl Drive {
         let spec = state.spec.as_ref()?;
         let source = self.source_digest(&spec.source)?;
         let inputs = self.inputs_of(name, spec).map_or_else(|_| Inputs::default().digest(), |inputs| inputs.digest());
-        Some(BuildKey { revision: self.followed(name)?, spec: state.digest?, source, inputs })
+        Some(BuildKey::new(self.followed(name)?, state.digest?, source, inputs))
     }
 
     /// Those of the same source that have not said yet what they want, where that matters to what is to be deleted now.
@@ -98,11 +98,11 @@ impl Drive {
         let Some(key) = self.build_key(name) else { return };
         let Some(state) = self.kustomizations.get_mut(name) else { return };
         let built = state.wanted.as_ref().is_some_and(|wanted| wanted.key == key);
-        if built || state.ahead.as_ref() == Some(&key) {
+        if built || state.ahead.as_deref() == Some(&key) {
             return;
         }
         let Some(spec) = state.spec.clone() else { return };
-        state.ahead = Some(key.clone());
+        state.ahead = Some(Box::new(key.clone()));
         let (Some(source), Ok(inputs)) = (self.shared_source(&spec.source), self.inputs_of(name, &spec)) else {
             return;
         };

@@ -145,7 +145,7 @@ impl Drive {
         let state = self.kustomizations.get(name)?;
         let (spec, key) = (state.spec.clone()?, self.build_key(name)?);
         if let Some(revision) = self.back(name).filter(|_| self.undoes(name)) {
-            return Some(Basis { key: BuildKey { revision, ..key }, spec, inputs: None, keeps: true });
+            return Some(Basis { key: key.at(revision), spec, inputs: None, keeps: true });
         }
         let waits = state.waiting.as_ref().is_some_and(|waiting| waiting.key == key);
         if state.cycle.extent() == Extent::All || !waits {
@@ -157,7 +157,8 @@ impl Drive {
         }
         let last = state.course.last(&spec.source).filter(|last| **last != key.revision).cloned();
         let keeps = last.is_some();
-        Some(Basis { key: BuildKey { revision: last.unwrap_or(key.revision), ..key }, spec, inputs: None, keeps })
+        let key = last.map_or_else(|| key.clone(), |last| key.at(last));
+        Some(Basis { key, spec, inputs: None, keeps })
     }
 
     /// Who else must know what a build wants. While it is shut, what is there stays ours, and what is new is only meant.
@@ -238,7 +239,7 @@ impl Drive {
         let mut said = Vec::new();
         if let Some(Waiting { key, changes, problem, .. }) = state.waiting.as_deref() {
             let applied =
-                self.records.get(&resource(name)).and_then(|record| record.status.text("lastAppliedRevision"));
+                self.records.get(&resource(name)).and_then(|record| record.status.text("/lastAppliedRevision"));
             let same = applied == Some(key.revision.to_string());
             let what = if same { "what the changed spec or values make of revision" } else { "revision" };
             let count = |what| changes.values().filter(|change| **change == what).count();

@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
-use wickie_model::{Entry, Gvk, Inventory, ObjectId, ResourceName};
+use wickie_model::{Entry, Gvk, Inventory, ObjectId, ObjectMap, ResourceName};
 use wickie_plan::Desired;
 
 use crate::cluster::{ApiError, Cluster, MANAGER, Search};
@@ -46,7 +46,7 @@ impl Lost {
         &self,
         cluster: &Cluster,
         owner: &ResourceName,
-        desired: &BTreeMap<ObjectId, Desired>,
+        desired: &ObjectMap<Desired>,
     ) -> Result<Inventory, ApiError> {
         if self.by_namespace {
             let place = |(id, wanted): (&ObjectId, &Desired)| {

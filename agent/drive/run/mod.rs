@@ -20,7 +20,8 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 use wickie_model::{
-    Digest, Entry, EntryState, Inventory, ObjectId, Resource, ResourceKind, ResourceName, Revision, Severity, reason,
+    Digest, Entry, EntryState, Hasher, Inventory, ObjectId, ObjectMap, Resource, ResourceKind, ResourceName, Revision,
+    Severity, reason,
 };
 use wickie_plan::{Action, Checked, Desired, Observed, Plan, Policy, Refusal, Request, Wave, Withheld, plan};
 
@@ -64,7 +65,7 @@ pub(super) struct Shared {
 pub(super) struct Wanted {
     /// What it was built from.
     pub(super) key: BuildKey,
-    pub(super) desired: BTreeMap<ObjectId, Desired>,
+    pub(super) desired: ObjectMap<Desired>,
     pub(super) manifests: Rc<Packed>,
     /// Files that could not be read.
     pub(super) broken: Vec<render::Broken>,
@@ -81,7 +82,7 @@ impl Wanted {
     pub(super) fn nothing(key: BuildKey) -> Self {
         Self {
             key,
-            desired: BTreeMap::new(),
+            desired: ObjectMap::default(),
             manifests: Rc::default(),
             broken: Vec::new(),
             held_back: Vec::new(),
@@ -101,10 +102,22 @@ impl Wanted {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct BuildKey {
     pub(super) revision: Revision,
-    pub(super) spec: Digest,
-    pub(super) source: Digest,
-    /// See [`Inputs::digest`].
-    pub(super) inputs: Digest,
+    /// Of the spec, the source and the inputs.
+    rest: Digest,
+}
+
+impl BuildKey {
+    /// `inputs` is [`Inputs::digest`].
+    pub(super) fn new(revision: Revision, spec: Digest, source: Digest, inputs: Digest) -> Self {
+        let mut rest = Hasher::default();
+        [spec, source, inputs].iter().for_each(|part| rest.field(part.as_bytes()));
+        Self { revision, rest: rest.finish() }
+    }
+
+    /// That of a build of another revision that is made from the same otherwise.
+    pub(super) fn at(&self, revision: Revision) -> Self {
+        Self { revision, rest: self.rest }
+    }
 }
 
 /// Why a run ended early.
@@ -223,7 +236,7 @@ async fn unchanged(
     before: &Wanted,
     expected: &BuildKey,
 ) -> Result<Option<Rc<Wanted>>, RunError> {
-    if (BuildKey { revision: expected.revision.clone(), ..before.key.clone() }) != *expected {
+    if before.key.rest != expected.rest {
         return Ok(None);
     }
     let snapshot = shared.git.load_at(source, &expected.revision).await?;
@@ -488,10 +501,18 @@ impl Job {
             return Ok(());
         }
         let inventory = Rc::make_mut(&mut self.inventory);
-        inventory.extend(put.iter().cloned());
-        for id in &struck {
-            inventory.remove(id);
-            self.versions.remove(id);
+        let mut new = Vec::new();
+        for (id, entry) in &put {
+            match inventory.get_mut(id) {
+                Some(before) => before.clone_from(entry),
+                None => new.push((id.clone(), entry.clone())),
+            }
+        }
+        inventory.extend(new);
+        if !struck.is_empty() {
+            let struck: BTreeSet<_> = struck.iter().collect();
+            inventory.retain(|id, _| !struck.contains(id));
+            self.versions.retain(|id, _| !struck.contains(id));
         }
         let change = InventoryChange { owner: self.kustomization.name.clone(), put, struck };
         let events = said.into_iter().collect();

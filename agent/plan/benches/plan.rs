@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use wickie_model::{Digest, Entry, EntryState, Inventory, ObjectId};
+use wickie_model::{Digest, Entry, EntryState, Inventory, ObjectId, ObjectMap};
 use wickie_plan::{Desired, Mode, Observed, Policy, Request, Ssa, plan};
 
 const SIZES: [usize; 4] = [100, 1_000, 10_000, 100_000];
@@ -28,14 +28,14 @@ fn main() {
 }
 
 struct Case {
-    desired: BTreeMap<ObjectId, Desired>,
+    desired: ObjectMap<Desired>,
     inventory: Inventory,
     observed: BTreeMap<ObjectId, Observed>,
 }
 
 impl Case {
     fn new(size: usize) -> Case {
-        let (mut desired, mut inventory, mut observed) = (BTreeMap::new(), Inventory::new(), BTreeMap::new());
+        let (mut desired, mut inventory, mut observed) = (Vec::new(), Vec::new(), BTreeMap::new());
         for at in 0..size {
             let (group, kind) =
                 [("", "ConfigMap"), ("", "Service"), ("apps", "Deployment"), ("batch", "CronJob")][at % 4];
@@ -56,11 +56,11 @@ impl Case {
                 paused: false,
                 ignored: Default::default(),
             };
-            desired.insert(id.clone(), wanted);
-            inventory.insert(id.clone(), entry);
+            desired.push((id.clone(), wanted));
+            inventory.push((id.clone(), entry));
             observed.insert(id, Observed::Same);
         }
-        Case { desired, inventory, observed }
+        Case { desired: desired.into_iter().collect(), inventory: inventory.into_iter().collect(), observed }
     }
 
     fn time(&self) -> Duration {
