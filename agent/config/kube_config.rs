@@ -39,16 +39,16 @@ impl KubeConfigRef {
         }
     }
 
-    /// That of a Kustomization in `namespace`, from a document that holds its `spec` and may not be valid otherwise.
-    pub fn in_document(document: &Value, namespace: &str) -> Option<Self> {
-        let secret = document.pointer("/spec/kubeConfig/secretRef")?;
+    /// That of a Kustomization in `namespace`, from its spec, which may not be valid otherwise.
+    pub fn in_spec(spec: &Value, namespace: &str) -> Option<Self> {
+        let secret = spec.pointer("/kubeConfig/secretRef")?;
         let read = |key: &str| secret.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
         Some(Self { secret: ResourceName::new(namespace, read("name")?), key: read("key").map(str::to_owned) })
     }
 
     /// That of a Kustomization as it was last seen.
     pub fn in_record(record: &Record) -> Option<Self> {
-        Self::in_document(&record.document.as_ref()?.value(), &record.resource.name.namespace)
+        Self::in_spec(&record.seen.as_ref()?.value(), &record.resource.name.namespace)
     }
 
     /// The kubeconfig in the Secret's entries.

@@ -473,8 +473,8 @@ mod tests {
         assert_eq!(named.of(&entries(&["value", "config"])), Ok(&b"config"[..]));
         assert_eq!(named.of(&entries(&["value"])), Err("config"));
         let document = json!({"spec": {"kubeConfig": {"secretRef": {"name": "edge", "key": "config"}}}});
-        assert_eq!(KubeConfigRef::in_document(&document, "flux-system"), Some(named));
-        assert_eq!(KubeConfigRef::in_document(&json!({"spec": {"path": "edge"}}), "flux-system"), None);
+        assert_eq!(KubeConfigRef::in_spec(&document["spec"], "flux-system"), Some(named));
+        assert_eq!(KubeConfigRef::in_spec(&json!({"path": "edge"}), "flux-system"), None);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::sync::Notify;
@@ -14,21 +15,13 @@ use wickie_model::{Event, Resource, ResourceName, Revision, Severity};
 
 use super::tasks::Tasks;
 use crate::cluster::Cluster;
+use crate::config::Declared;
 use crate::config::notification::Alert;
 use crate::report::{Subject, kube_event, route, send_kube_event};
 use crate::store::{Delivery, Origin};
 
 /// An event with its ways, to be written with the work that it describes.
 pub(super) type Said = (Event, Vec<Delivery>);
-
-/// What is known of the objects that events are about.
-#[derive(Clone, Debug)]
-pub(super) struct About {
-    pub(super) uid: String,
-    pub(super) origin: Origin,
-    pub(super) labels: BTreeMap<String, String>,
-    pub(super) annotations: BTreeMap<String, String>,
-}
 
 /// Makes events, and knows who must hear of them.
 pub(super) struct Announcer {
@@ -43,7 +36,8 @@ pub(super) struct Announcer {
     pub(super) alerts: BTreeMap<ResourceName, Alert>,
     /// Providers that nothing is kept for.
     pub(super) closed: BTreeSet<ResourceName>,
-    pub(super) about: HashMap<Resource, About>,
+    /// The objects that events are about, as they were declared.
+    pub(super) about: HashMap<Resource, Arc<Declared>>,
     /// What was said before all Alerts were known; nothing once they are.
     early: RefCell<Option<VecDeque<Early>>>,
 }

@@ -250,7 +250,7 @@ impl Drive {
             return;
         };
         let before = self.declared.insert(resource.clone(), declared.clone());
-        self.note_about(&declared);
+        self.shared.announcer.borrow_mut().about.insert(declared.resource.clone(), declared.clone());
         let same = before.as_ref().is_some_and(|before| {
             before.digest() == declared.digest() && before.deleting == declared.deleting && before.uid == declared.uid
         });
@@ -319,16 +319,6 @@ impl Drive {
             ResourceKind::Kustomization => self.admit(&resource.name, Cause::Request),
             _ => {}
         }
-    }
-
-    fn note_about(&mut self, declared: &Declared) {
-        let about = super::announce::About {
-            uid: declared.uid.clone(),
-            origin: declared.origin,
-            labels: declared.labels.clone(),
-            annotations: declared.annotations.clone(),
-        };
-        self.shared.announcer.borrow_mut().about.insert(declared.resource.clone(), about);
     }
 
     /// Suspended by its spec, or by `wickie suspend`.

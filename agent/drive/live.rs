@@ -16,7 +16,7 @@ use wickie_plan::HealthRule;
 use wickie_plan::cycle::backoff;
 
 use super::Event;
-use super::noticed::{Looks, Noticed, Reads, Text};
+use super::noticed::{Looks, Noticed, Parts, Reads, Text};
 use super::run::Wanted;
 use super::tasks::Tasks;
 use crate::cluster::watch::{self, Arrival, Seen, Selection, Within};
@@ -43,10 +43,10 @@ pub(super) struct Sighting {
 }
 
 impl Sighting {
-    fn new(noticed: Noticed, before: Option<&Self>) -> Option<(ObjectId, Box<Self>)> {
-        let looks = noticed.looks(before.map(|before| (before.reads, &before.looks)))?;
-        let Noticed { id, owner, version, verdict, reads, .. } = noticed;
-        Some((id, Box::new(Self { looks, reads, version, verdict, owner })))
+    /// Nothing where it was not read whole.
+    fn new(noticed: Noticed) -> Option<(ObjectId, Box<Self>)> {
+        let Noticed { id, owner, version, reads, looks, verdict, .. } = noticed;
+        Some((id, Box::new(Self { looks: looks?, reads, version, verdict, owner })))
     }
 
     /// Whether it shows the object as our last apply left it; `wanted` is what that was, where it is known.
@@ -193,7 +193,7 @@ impl Live {
             }
             Seen::All(objects, version) => {
                 let seen = objects.into_iter().flatten();
-                let seen: HashMap<_, _> = seen.filter_map(|noticed| Sighting::new(noticed, None)).collect();
+                let seen: HashMap<_, _> = seen.filter_map(Sighting::new).collect();
                 let before = watched.seen.take().unwrap_or_default();
                 let owners = before.values().chain(seen.values()).map(|sighting| &sighting.owner);
                 let owners: BTreeSet<_> = owners.cloned().collect();
@@ -204,9 +204,9 @@ impl Live {
             }
             Seen::Here(noticed) => {
                 let Some(noticed) = noticed else { return Vec::new() };
+                let Some((id, sighting)) = Sighting::new(noticed) else { return Vec::new() };
                 let seen = watched.seen.get_or_insert_default();
-                let before = seen.get(&noticed.id).map(Box::as_ref);
-                let Some((id, sighting)) = Sighting::new(noticed, before) else { return Vec::new() };
+                let before = seen.get(&id);
                 let same = before.is_some_and(|before| {
                     before.looks.metadata == sighting.looks.metadata && before.owner == sighting.owner
                 });
@@ -241,6 +241,12 @@ impl Live {
         before.version = noticed.version;
         watched.version = watched.version.max(noticed.version);
         true
+    }
+
+    /// How an object read when it was seen last, and what it looked like.
+    fn before(&self, place: &Place, id: &ObjectId) -> Option<(Reads, Looks)> {
+        let before = self.places.get(place)?.seen.as_ref()?.get(id)?;
+        Some((before.reads, before.looks.clone()))
     }
 
     /// What is known of an object.
@@ -295,18 +301,24 @@ impl Watch {
         };
         let selection = Selection { kind, labels: OWNER_NAME.to_owned(), within, metadata: judges.is_none() };
         let place = ((gvk.group.clone(), gvk.kind.clone()), namespace.clone());
+        // Nothing of its text is kept: there may be many on their way to the loop.
         let read = |text: Text, arrival| {
-            let judged_by = judges.as_ref().map(|judges| judges.borrow());
-            let mut noticed = Noticed::read(&gvk, text, arrival, judged_by.as_deref())?;
+            let parts = Parts::of(&text)?;
+            let judges = judges.as_ref().map(|judges| judges.borrow());
+            let mut noticed = Noticed::read(&gvk, &parts, judges.as_deref())?;
+            if arrival == Arrival::Gone {
+                return Some(noticed);
+            }
+            let live = live.upgrade()?;
+            let mut live = live.try_borrow_mut().ok();
             if arrival == Arrival::Event && on_its_way.is_empty() {
-                let absorb =
-                    |live: Rc<RefCell<Live>>| live.try_borrow_mut().is_ok_and(|mut live| live.absorb(&place, &noticed));
-                noticed.known = live.upgrade().is_some_and(absorb);
+                noticed.known = live.as_mut().is_some_and(|live| live.absorb(&place, &noticed));
             }
-            if let Some(judges) = judged_by.filter(|_| !noticed.known) {
-                noticed.judge(&gvk, &judges);
+            if noticed.known {
+                return Some(noticed);
             }
-            Some(noticed)
+            let before = live.as_ref().and_then(|live| live.before(&place, &noticed.id));
+            noticed.complete(&gvk, (&text, &parts), judges.as_deref(), before).then_some(noticed)
         };
         watch::watch_reduced(cluster, selection, sender, read, event).await;
     }
@@ -351,9 +363,12 @@ mod tests {
         Gvk::new("apps/v1", "Deployment")
     }
 
-    fn noticed(object: &Value, arrival: Arrival) -> Noticed {
+    fn noticed(object: &Value) -> Noticed {
         let text = serde_json::from_str(&object.to_string()).unwrap();
-        Noticed::read(&gvk(), text, arrival, Some(&Judges::new())).unwrap()
+        let (parts, judges) = (Parts::of(&text).unwrap(), Judges::new());
+        let mut noticed = Noticed::read(&gvk(), &parts, Some(&judges)).unwrap();
+        assert!(noticed.complete(&gvk(), (&text, &parts), Some(&judges), None));
+        noticed
     }
 
     fn watched(place: &Place) -> Rc<RefCell<Live>> {
@@ -363,7 +378,7 @@ mod tests {
         let task = tokio::spawn(std::future::pending::<()>()).abort_handle();
         let watched = Watched { whole: true, task, seen: None, version: 0, blind: None };
         live.borrow_mut().places.insert(place.clone(), watched);
-        let listed = Seen::All(vec![Some(noticed(&till(), Arrival::Listed))], "41".to_owned());
+        let listed = Seen::All(vec![Some(noticed(&till()))], "41".to_owned());
         live.borrow_mut().take(&gvk(), String::new(), listed);
         live
     }
@@ -373,7 +388,7 @@ mod tests {
         let mut object = till();
         object["metadata"]["resourceVersion"] = json!("42");
         change(&mut object);
-        noticed(&object, Arrival::Event)
+        noticed(&object)
     }
 
     #[tokio::test]

@@ -19,7 +19,7 @@ use wickie_plan::{HealthRules, drift, health};
 
 use super::live::Judges;
 use crate::cluster::MANAGER;
-use crate::cluster::watch::{Arrival, Arrived};
+use crate::cluster::watch::Arrived;
 use crate::render::{OWNER_NAME, OWNER_NAMESPACE};
 
 /// The text of an object.
@@ -33,12 +33,13 @@ pub(super) struct Noticed {
     pub(super) owner: ResourceName,
     /// The version it was seen at.
     pub(super) version: u64,
-    /// Its health, once somebody has judged it: see [`Noticed::judge`].
-    pub(super) verdict: Option<Verdict>,
     pub(super) reads: Reads,
+    /// What it looks like; nothing where that was not asked for: see [`Noticed::complete`].
+    pub(super) looks: Option<Looks>,
+    /// Its health, where it was judged.
+    pub(super) verdict: Option<Verdict>,
     /// Nothing that counts is other than it was seen before: see [`Live::absorb`](super::live::Live::absorb).
     pub(super) known: bool,
-    noted: Noted,
 }
 
 /// How the text of an object reads, apart from what makes no difference.
@@ -62,13 +63,6 @@ pub(super) struct Looks {
     pub(super) fingerprint: Option<Rc<Fingerprint>>,
 }
 
-/// The looks of what was noticed.
-enum Noted {
-    Digested(Looks),
-    /// The text, and whether it is the whole object.
-    Text(Text, bool),
-}
-
 impl Arrived for Option<Noticed> {
     fn version(&self) -> Option<Cow<'_, str>> {
         self.as_ref().map(|noticed| noticed.version.to_string().into())
@@ -80,45 +74,31 @@ impl Arrived for Option<Noticed> {
 }
 
 impl Noticed {
-    /// Reads an object of a kind; `judges` where its health matters. One that comes by itself is not judged yet.
-    pub(super) fn read(gvk: &Gvk, text: Text, arrival: Arrival, judges: Option<&Judges>) -> Option<Self> {
-        let parts = Parts::of(&text)?;
+    /// Reads of an object of a kind who it is, whose, and how it reads; `judges` where its health matters.
+    pub(super) fn read(gvk: &Gvk, parts: &Parts<'_>, judges: Option<&Judges>) -> Option<Self> {
         let field = |name| parts.metadata.fields.text(name);
         let labels = Fields::of(parts.metadata.fields.get("labels")?)?;
         let id = ObjectId::new(gvk.group.clone(), gvk.kind.clone(), field("namespace")?, field("name")?);
         let owner = ResourceName::new(labels.text(OWNER_NAMESPACE)?, labels.text(OWNER_NAME)?);
         let version = field("resourceVersion")?.parse().unwrap_or(0);
-        let judge = judges.map(|judges| Judge::of(judges, &owner, gvk));
-        let health = judge.as_ref().map_or(Mark::default(), |judge| parts.health(judge));
+        let health = judges.map_or(Mark::default(), |judges| parts.health(&Judge::of(judges, &owner, gvk)));
         let reads = Reads { metadata: parts.metadata.mark(), health };
-        let whole = judges.is_some();
-        let (verdict, noted) = match arrival {
-            // A list may be long: no text of it is kept.
-            Arrival::Listed => {
-                let verdict = judge.map(|judge| judge.verdict(&text, &parts));
-                (verdict, Noted::Digested(text.looks(whole)?))
-            }
-            Arrival::Event | Arrival::Gone => (None, Noted::Text(text, whole)),
-        };
-        Some(Self { id, owner, version, verdict, reads, known: false, noted })
+        Some(Self { id, owner, version, reads, looks: None, verdict: None, known: false })
     }
 
-    /// Judges it, by its owner's rules.
-    pub(super) fn judge(&mut self, gvk: &Gvk, judges: &Judges) {
-        if let Noted::Text(text, _) = &self.noted
-            && let Some(parts) = Parts::of(text)
-        {
-            self.verdict = Some(Judge::of(judges, &self.owner, gvk).verdict(text, &parts));
-        }
-    }
-
-    /// What it looks like. `before` is how it read the last time, and what it looked like then.
-    pub(super) fn looks(&self, before: Option<(Reads, &Looks)>) -> Option<Looks> {
-        match (&self.noted, before) {
-            (Noted::Digested(looks), _) => Some(looks.clone()),
-            (Noted::Text(..), Some((reads, looks))) if reads.metadata == self.reads.metadata => Some(looks.clone()),
-            (Noted::Text(text, whole), _) => text.looks(*whole),
-        }
+    /// The rest of it: what it looks like, and how healthy it is. `before` is how it read when it was seen before, and
+    /// what it looked like then. Tells whether it can be read.
+    pub(super) fn complete(
+        &mut self,
+        gvk: &Gvk,
+        (text, parts): (&Text, &Parts<'_>),
+        judges: Option<&Judges>,
+        before: Option<(Reads, Looks)>,
+    ) -> bool {
+        self.verdict = judges.map(|judges| Judge::of(judges, &self.owner, gvk).verdict(text, parts));
+        let same = before.filter(|(reads, _)| reads.metadata == self.reads.metadata);
+        self.looks = same.map(|(_, looks)| looks).or_else(|| text.looks(judges.is_some()));
+        self.looks.is_some()
     }
 }
 
@@ -143,7 +123,7 @@ fn value(raw: &RawValue) -> Value {
 
 /// An object, taken apart as far as is looked at whenever it arrives.
 #[derive(Deserialize)]
-struct Parts<'t> {
+pub(super) struct Parts<'t> {
     #[serde(borrow)]
     metadata: Metadata<'t>,
     #[serde(borrow)]
@@ -159,7 +139,8 @@ struct Metadata<'t> {
 }
 
 impl<'t> Parts<'t> {
-    fn of(text: &'t Text) -> Option<Self> {
+    /// Those of an object; nothing where the text is none.
+    pub(super) fn of(text: &'t Text) -> Option<Self> {
         serde_json::from_str(text.0.get()).ok()
     }
 
@@ -382,26 +363,28 @@ mod tests {
         Gvk::new("apps/v1", "Deployment")
     }
 
-    fn noticed(object: &Value, arrival: Arrival) -> Option<Noticed> {
+    /// As it is noticed where it was seen like that `before`, whole or its metadata alone.
+    fn seen(object: &Value, whole: bool, before: Option<(Reads, Looks)>) -> Option<Noticed> {
         let text = serde_json::from_str(&object.to_string()).unwrap();
-        Noticed::read(&gvk(), text, arrival, Some(&Judges::new()))
+        let parts = Parts::of(&text)?;
+        let judges = Judges::new();
+        let judges = whole.then_some(&judges);
+        let mut noticed = Noticed::read(&gvk(), &parts, judges)?;
+        noticed.complete(&gvk(), (&text, &parts), judges, before).then_some(noticed)
+    }
+
+    fn noticed(object: &Value) -> Option<Noticed> {
+        seen(object, true, None)
     }
 
     #[test]
     fn it_is_what_the_whole_object_says() {
         let object = object();
-        for arrival in [Arrival::Listed, Arrival::Event] {
-            let mut noticed = noticed(&object, arrival).unwrap();
-            noticed.judge(&gvk(), &Judges::new());
-            assert_eq!(noticed.id.to_string(), "Deployment/shop/till");
-            assert_eq!((noticed.owner, noticed.version), (ResourceName::new("flux-system", "apps"), 41));
-            assert_eq!(noticed.verdict.unwrap(), health::health("apps", "Deployment", &object));
-        }
-        let digest = drift::metadata_digest(&object["metadata"]);
-        for arrival in [Arrival::Listed, Arrival::Event] {
-            let looks = noticed(&object, arrival).unwrap().looks(None).unwrap();
-            assert_eq!(looks.metadata, digest);
-        }
+        let noticed = noticed(&object).unwrap();
+        assert_eq!(noticed.id.to_string(), "Deployment/shop/till");
+        assert_eq!((noticed.owner, noticed.version), (ResourceName::new("flux-system", "apps"), 41));
+        assert_eq!(noticed.verdict.unwrap(), health::health("apps", "Deployment", &object));
+        assert_eq!(noticed.looks.unwrap().metadata, drift::metadata_digest(&object["metadata"]));
     }
 
     #[test]
@@ -411,7 +394,7 @@ mod tests {
             {"type": "Available", "status": "True", "lastUpdateTime": "2026-01-01T00:00:00Z"},
             {"type": "Churn", "status": "True", "message": "1"},
         ]);
-        let reads = |object: &Value| noticed(object, Arrival::Event).unwrap().reads;
+        let reads = |object: &Value| noticed(object).unwrap().reads;
         let sees_all = |object: &Value| {
             let text = serde_json::from_str(&object.to_string()).unwrap();
             Parts::of(&text).unwrap().health(&Judge { gvk: &gvk(), rules: None, sees_all: true })
@@ -438,7 +421,8 @@ mod tests {
 
     #[test]
     fn a_status_reads_as_before_and_every_other_change_does_not() {
-        let first = noticed(&object(), Arrival::Event).unwrap().reads;
+        let first = noticed(&object()).unwrap().reads;
+        let before = || Some((first, Looks { metadata: Digest::of(b"before"), fingerprint: None }));
         let same: [fn(&mut Value); 3] = [
             |it| it["metadata"]["resourceVersion"] = json!("42"),
             |it| it["metadata"]["managedFields"][0]["time"] = json!("2026-01-01T00:00:01Z"),
@@ -447,7 +431,9 @@ mod tests {
         for change in same {
             let mut object = object();
             change(&mut object);
-            assert_eq!(noticed(&object, Arrival::Event).unwrap().reads, first, "{object:#}");
+            let noticed = seen(&object, true, before()).unwrap();
+            assert_eq!(noticed.reads, first, "{object:#}");
+            assert_eq!(noticed.looks.unwrap().metadata, Digest::of(b"before"));
         }
         let other: [fn(&mut Value); 7] = [
             |it| it["metadata"]["generation"] = json!(3),
@@ -461,11 +447,9 @@ mod tests {
         for change in other {
             let mut object = object();
             change(&mut object);
-            let noticed = noticed(&object, Arrival::Event).unwrap();
+            let noticed = seen(&object, true, before()).unwrap();
             assert_ne!(noticed.reads, first, "{object:#}");
-            let before = Looks { metadata: Digest::of(b"before"), fingerprint: None };
-            let looks = noticed.looks(Some((first, &before))).unwrap();
-            assert_eq!(looks.metadata, drift::metadata_digest(&object["metadata"]));
+            assert_eq!(noticed.looks.unwrap().metadata, drift::metadata_digest(&object["metadata"]));
         }
     }
 
@@ -474,22 +458,17 @@ mod tests {
     fn what_others_write_to_has_a_fingerprint() {
         let mut object = object();
         let print = drift::fingerprint(&object, Manager(MANAGER), &[]).unwrap();
-        for arrival in [Arrival::Listed, Arrival::Event] {
-            let looks = noticed(&object, arrival).unwrap().looks(None).unwrap();
-            assert_eq!(looks.fingerprint.as_deref(), Some(&print));
-        }
-        let text = serde_json::from_str(&object.to_string()).unwrap();
-        let metadata_alone = Noticed::read(&Gvk::new("apps/v1", "Deployment"), text, Arrival::Event, None).unwrap();
-        assert_eq!(metadata_alone.looks(None).unwrap().fingerprint, None);
+        let fingerprint = |noticed: Option<Noticed>| noticed.unwrap().looks.unwrap().fingerprint;
+        assert_eq!(fingerprint(noticed(&object)).as_deref(), Some(&print));
+        assert_eq!(fingerprint(seen(&object, false, None)), None, "of metadata alone it cannot be told");
         object["metadata"]["managedFields"].as_array_mut().unwrap().pop();
-        let ours_alone = noticed(&object, Arrival::Event).unwrap().looks(None).unwrap();
-        assert_eq!(ours_alone.fingerprint, None, "its metadata tells all there is to tell");
+        assert_eq!(fingerprint(noticed(&object)), None, "its metadata tells all there is to tell");
     }
 
     #[test]
     fn what_carries_no_labels_is_not_noticed() {
         for object in [json!({}), json!({"metadata": {"name": "till"}}), json!({"metadata": 7})] {
-            assert!(noticed(&object, Arrival::Event).is_none());
+            assert!(noticed(&object).is_none());
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::json;
-use wickie_model::{ConditionStatus, Resource, ResourceKind, ResourceName, condition_type, reason};
+use wickie_model::{ConditionStatus, JsonText, Resource, ResourceKind, ResourceName, condition_type, reason};
 
 use super::Drive;
 use crate::chain::chain;
@@ -89,8 +89,7 @@ impl Drive {
     pub(super) fn remember_alerts(&mut self) {
         let mut announcer = self.shared.announcer.borrow_mut();
         for record in self.records.values().filter(|record| record.origin == Origin::Cluster) {
-            let spec = record.document.as_ref().and_then(|document| document.pointer("/spec"));
-            let Some(spec) = spec else { continue };
+            let Some(spec) = record.seen.as_ref().map(JsonText::value) else { continue };
             let (kind, name) = (record.resource.kind, record.resource.name.clone());
             let head = json!({"apiVersion": kind.api_version(), "metadata": {"name": name.name}, "spec": spec});
             let Ok(declared) = Declared::new(kind, &head, Origin::Cluster, &name.namespace) else { continue };

@@ -106,7 +106,7 @@ impl Drive {
             suspended: false,
             released: false,
             status: json!({}).into(),
-            document: None,
+            seen: None,
         })
     }
 
@@ -122,7 +122,7 @@ impl Drive {
         };
         record.spec = digest;
         record.origin = declared.origin;
-        record.document = Some(json!({"spec": declared.spec.value()}).into());
+        record.seen = Some(declared.spec.clone());
         let record = record.clone();
         self.batch.records.push(record);
     }

@@ -38,7 +38,7 @@ pub(super) struct Packer {
 
 impl Default for Packer {
     fn default() -> Self {
-        let compress = Compress::new(Compression::fast(), false);
+        let compress = Compress::new(Compression::default(), false);
         Self { compress, text: Vec::new(), deflated: Vec::new(), packed: Vec::new() }
     }
 }

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use wickie_model::{Resource, ResourceKind, ResourceName, Severity};
 
+use super::answer::Answer;
 use super::view::{self, AgentView};
 use super::{Against, Asked, Command, Live, Refused};
 use crate::chain::chain;
@@ -97,7 +98,7 @@ pub fn serve(
     let agent = AgentView { pid: std::process::id(), version: env!("CARGO_PKG_VERSION").to_owned(), since };
     let shared = Arc::new(Shared { store, commands, agent });
     let router = Router::new()
-        .route(path::VERSION, get(|| async { Json(env!("CARGO_PKG_VERSION")) }))
+        .route(path::VERSION, get(|| async { Answer(env!("CARGO_PKG_VERSION")) }))
         .route(path::STATUS, get(status))
         .route(path::HISTORY, get(history))
         .route(path::TREE, get(tree))
@@ -160,7 +161,7 @@ impl IntoResponse for Failed {
 }
 
 /// What goes wrong on the agent's side is a status; what it will not do is an answer.
-type Answered<T> = Result<Json<T>, Failed>;
+type Answered<T> = Result<Answer<T>, Failed>;
 
 /// Which object, and how.
 #[derive(Debug, Serialize, Deserialize)]
@@ -223,18 +224,18 @@ pub(super) struct EventsQuery {
 
 async fn status(State(shared): State<Arc<Shared>>) -> Answered<view::Status> {
     let live: Live = shared.ask(|reply| Command::Live { reply }).await?;
-    Ok(Json(view::status(&shared.store, Some((shared.agent.clone(), live))).await?))
+    Ok(Answer(view::status(&shared.store, Some((shared.agent.clone(), live))).await?))
 }
 
 async fn tree(State(shared): State<Arc<Shared>>, Query(name): Query<ResourceName>) -> Answered<Option<super::Tree>> {
     let live: Live = shared.ask(|reply| Command::Live { reply }).await?;
     let status = view::status(&shared.store, Some((shared.agent.clone(), live))).await?;
-    Ok(Json(super::tree::tree(&name, &status, &shared.store.inventories().await?)))
+    Ok(Answer(super::tree::tree(&name, &status, &shared.store.inventories().await?)))
 }
 
 async fn history(State(shared): State<Arc<Shared>>, Query(query): Query<HistoryQuery>) -> Answered<view::History> {
     let name = ResourceName::new(query.namespace, query.name);
-    Ok(Json(view::history(&shared.store, name, query.limit).await?))
+    Ok(Answer(view::history(&shared.store, name, query.limit).await?))
 }
 
 async fn events(
@@ -242,20 +243,20 @@ async fn events(
     Query(query): Query<EventsQuery>,
 ) -> Answered<Vec<wickie_model::Event>> {
     let EventsQuery { kind, namespace, name, severity, limit } = query;
-    Ok(Json(shared.store.events(EventFilter { kind, namespace, name, severity }, limit).await?))
+    Ok(Answer(shared.store.events(EventFilter { kind, namespace, name, severity }, limit).await?))
 }
 
 async fn reconcile(State(shared): State<Arc<Shared>>, Json(order): Json<Order>) -> Answered<Asked<super::Outcome>> {
     let Order { resource, with_source, wait } = order;
-    Ok(Json(shared.ask(|reply| Command::Reconcile { resource, with_source, wait, reply }).await?))
+    Ok(Answer(shared.ask(|reply| Command::Reconcile { resource, with_source, wait, reply }).await?))
 }
 
 async fn suspend(State(shared): State<Arc<Shared>>, Json(order): Json<Order>) -> Answered<Asked<super::Outcome>> {
-    Ok(Json(shared.ask(|reply| Command::Suspend { resource: order.resource, reply }).await?))
+    Ok(Answer(shared.ask(|reply| Command::Suspend { resource: order.resource, reply }).await?))
 }
 
 async fn resume(State(shared): State<Arc<Shared>>, Json(order): Json<Order>) -> Answered<Asked<super::Outcome>> {
-    Ok(Json(shared.ask(|reply| Command::Resume { resource: order.resource, wait: order.wait, reply }).await?))
+    Ok(Answer(shared.ask(|reply| Command::Resume { resource: order.resource, wait: order.wait, reply }).await?))
 }
 
 async fn rollback(
@@ -263,7 +264,7 @@ async fn rollback(
     Json(order): Json<RollbackOrder>,
 ) -> Answered<Asked<super::Outcome>> {
     let RollbackOrder { resource, to, permit, wait } = order;
-    Ok(Json(shared.ask(|reply| Command::Rollback { resource, to, permit, wait, reply }).await?))
+    Ok(Answer(shared.ask(|reply| Command::Rollback { resource, to, permit, wait, reply }).await?))
 }
 
 async fn release(
@@ -271,11 +272,11 @@ async fn release(
     Json(order): Json<ReleaseOrder>,
 ) -> Answered<Asked<Vec<super::Released>>> {
     let ReleaseOrder { names, dry_run } = order;
-    Ok(Json(shared.ask(|reply| Command::Release { names, dry_run, reply }).await?))
+    Ok(Answer(shared.ask(|reply| Command::Release { names, dry_run, reply }).await?))
 }
 
 async fn forget(State(shared): State<Arc<Shared>>, Json(name): Json<ResourceName>) -> Answered<Asked<()>> {
-    Ok(Json(shared.ask(|reply| Command::Forget { name, reply }).await?))
+    Ok(Answer(shared.ask(|reply| Command::Forget { name, reply }).await?))
 }
 
 /// The question of a diff.
@@ -297,11 +298,11 @@ async fn diff(State(shared): State<Arc<Shared>>, Query(query): Query<DiffQuery>)
         (None, Some(revision)) => Against::Revision(revision),
         (Some(_), Some(_)) => {
             let message = "either a folder or a revision is compared with the cluster, not both".to_owned();
-            return Ok(Json(Err(Refused::Not { message })));
+            return Ok(Answer(Err(Refused::Not { message })));
         }
     };
     let name = ResourceName::new(namespace, name);
-    Ok(Json(shared.ask(|reply| Command::Diff { name, against, reply }).await?))
+    Ok(Answer(shared.ask(|reply| Command::Diff { name, against, reply }).await?))
 }
 
 #[cfg(test)]
@@ -363,7 +364,7 @@ mod tests {
             suspended: false,
             released: false,
             status: Default::default(),
-            document: None,
+            seen: None,
         };
         store.commit(Batch { records: vec![record], ..Batch::default() }).await.unwrap();
         store

@@ -11,6 +11,7 @@
 //!
 //! Reading works without an agent, too: the same [`view`] is then made from the data directory itself.
 
+mod answer;
 mod advice;
 mod client;
 mod command;

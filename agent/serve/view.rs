@@ -422,7 +422,7 @@ fn warnings(record: &Record) -> Vec<String> {
 
 /// Suspended by `wickie suspend`, or by the spec as it was last seen.
 fn is_suspended(record: &Record) -> bool {
-    let suspend = || record.document.as_ref()?.pointer("/spec/suspend");
+    let suspend = || record.seen.as_ref()?.pointer("/suspend");
     record.suspended || record.released || suspend() == Some(serde_json::Value::Bool(true))
 }
 

@@ -121,7 +121,7 @@ mod tests {
             suspended: false,
             released: false,
             status: json!({"conditions": []}).into(),
-            document: None,
+            seen: None,
         }
     }
 
@@ -165,7 +165,7 @@ mod tests {
         store.commit(Batch { time_floor: Some(Timestamp::MAX), ..Batch::default() }).await.unwrap();
         store.commit(Batch { records: vec![record()], ..Batch::default() }).await.unwrap();
         assert_eq!(bytes_of(dir.path()), before);
-        let changed = Record { document: Some(json!({}).into()), ..record() };
+        let changed = Record { seen: Some(json!({}).into()), ..record() };
         store.commit(Batch { records: vec![changed.clone()], ..Batch::default() }).await.unwrap();
         assert_ne!(bytes_of(dir.path()), before);
         assert_eq!(store.records().await.unwrap(), [changed]);

@@ -50,8 +50,8 @@ pub struct Record {
     pub released: bool,
     /// The status subresource, as Flux writes it.
     pub status: JsonText,
-    /// The document as last seen: a restart without the API starts from it.
-    pub document: Option<JsonText>,
+    /// Its spec as last seen: a restart without the API starts from it.
+    pub seen: Option<JsonText>,
 }
 
 /// The marks in the column `suspended`.
@@ -110,7 +110,8 @@ impl Store {
 
 /// Writes a record, unless the very same is there already: then no page of the file changes.
 pub(super) fn put(transaction: &Transaction<'_>, record: &Record) -> Result<(), StoreError> {
-    let Record { resource, origin, spec, generation, suspended, released, status, document } = record;
+    let Record { resource, origin, spec, generation, suspended, released, status, seen } = record;
+    let document = seen.as_ref().map(|spec| format!("{{\"spec\":{}}}", spec.as_str()));
     let marks = i64::from(*suspended) * SUSPENDED + i64::from(*released) * RELEASED;
     transaction
         .prepare_cached(
@@ -130,7 +131,7 @@ pub(super) fn put(transaction: &Transaction<'_>, record: &Record) -> Result<(), 
                 generation,
                 marks,
                 status.as_str(),
-                document.as_ref().map(JsonText::as_str),
+                document,
             ])
         })
         .map(drop)
@@ -163,6 +164,9 @@ fn read(row: &Row<'_>) -> Result<Record, StoreError> {
         suspended: marks & SUSPENDED != 0,
         released: marks & RELEASED != 0,
         status: text(7)?.parse().map_err(|error: serde_json::Error| corrupt("status")(error.to_string()))?,
-        document: row.get::<_, Option<String>>(8).map_err(failed())?.and_then(|text| text.parse().ok()),
+        seen: row.get::<_, Option<String>>(8).map_err(failed())?.and_then(|text| {
+            let document: JsonText = text.parse().ok()?;
+            document.pointer("/spec").map(JsonText::from)
+        }),
     })
 }

@@ -264,7 +264,7 @@ mod tests {
             suspended: false,
             released: false,
             status: json!({"large": "x".repeat(100_000)}).into(),
-            document: None,
+            seen: None,
         };
         store.commit(Batch { records: vec![record], ..Batch::default() }).await.unwrap();
         let size = store.size().await.unwrap();
@@ -319,7 +319,7 @@ mod tests {
             released: false,
             status: json!({"lastAppliedRevision": format!("main@sha1:{}", commit(1)), "lastAttemptedRevision": null})
                 .into(),
-            document: None,
+            seen: None,
         };
         store.commit(Batch { records: vec![applied], ..Batch::default() }).await.unwrap();
         let mut gone = Vec::new();

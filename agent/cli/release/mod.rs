@@ -188,7 +188,7 @@ pub(super) async fn release(
         let known = released.iter().any(|one| one.name == name && (one.origin.is_some() || !one.objects.is_empty()));
         if wanted(&name) && !known {
             released.retain(|one| one.name != name);
-            let kube_config = KubeConfigRef::in_document(object, &name.namespace);
+            let kube_config = object.get("spec").and_then(|spec| KubeConfigRef::in_spec(spec, &name.namespace));
             released.push(Released { name, origin: Some(Origin::Cluster), kube_config, objects: inventory_of(object) });
         }
     }

@@ -39,7 +39,7 @@ fn record(kind: ResourceKind, of: &str, status: Value) -> Record {
         suspended: false,
         released: false,
         status: status.into(),
-        document: None,
+        seen: None,
     }
 }
 
