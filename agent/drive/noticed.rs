@@ -399,8 +399,9 @@ mod tests {
             let text = serde_json::from_str(&object.to_string()).unwrap();
             Parts::of(&text).unwrap().health(&Judge { gvk: &gvk(), rules: None, sees_all: true })
         };
-        // Whether a change counts for the rules that are built in.
-        let changes: [(bool, fn(&mut Value)); 8] = [
+        /// And whether it counts for the rules that are built in.
+        type Change = (bool, fn(&mut Value));
+        let changes: [Change; 8] = [
             (false, |it| it["status"]["conditions"][1]["message"] = json!("2")),
             (false, |it| it["status"]["conditions"][0]["lastUpdateTime"] = json!("2026-01-01T00:00:01Z")),
             (false, |it| drop(it["status"]["conditions"].as_array_mut().unwrap().pop())),

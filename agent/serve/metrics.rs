@@ -34,24 +34,13 @@ type Seconds = Gauge<f64, AtomicU64>;
 #[derive(Clone, Default)]
 pub struct Metrics(Arc<Counted>);
 
+#[derive(Default)]
 struct Counted {
     durations: Arc<Durations>,
     received: Family<Labels, Counter>,
     sent: Family<Labels, Counter>,
     requests: Family<Labels, Counter>,
     hooks: Family<Labels, Counter>,
-}
-
-impl Default for Counted {
-    fn default() -> Self {
-        Self {
-            durations: Arc::default(),
-            received: Family::default(),
-            sent: Family::default(),
-            requests: Family::default(),
-            hooks: Family::default(),
-        }
-    }
 }
 
 /// How long runs and polls took, by object. There may be thousands of them, so each is kept as small as can be.

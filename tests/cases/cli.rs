@@ -44,7 +44,7 @@ async fn filled(dir: &Path) -> Store {
         status: json!({"conditions": [{"type": "Ready", "status": "True", "reason": "ReconciliationSucceeded",
             "message": "applied", "lastTransitionTime": at}]})
         .into(),
-        document: None,
+        seen: None,
     };
     let run = Run {
         name: shop().name,
