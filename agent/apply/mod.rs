@@ -7,9 +7,11 @@ mod outcome;
 mod step;
 
 use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use tokio::sync::Semaphore;
 use wickie_model::{Gvk, Health, Manifest, ObjectId};
 use wickie_plan::order::Rank;
 use wickie_plan::{Step, Wave, health};
@@ -19,7 +21,7 @@ use crate::cluster::{ApiError, Class, Cluster};
 pub use let_go::{Heir, LetGo, let_go};
 pub use outcome::{Done, Failure, Outcome};
 
-/// How many requests are under way at once.
+/// How many steps of one wave are under way at once.
 const IN_FLIGHT: usize = 8;
 
 /// How long a CRD may take to be served.
@@ -29,17 +31,20 @@ const ESTABLISH: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct Executor {
     cluster: Cluster,
+    turns: Rc<Semaphore>,
 }
 
 impl Executor {
-    /// An executor for a cluster.
-    pub fn new(cluster: Cluster) -> Self {
-        Self { cluster }
+    /// An executor for a cluster. `turns` bounds how many steps of all plans together are under way: an API server of a
+    /// small node must not be asked for all that a thousand of them want at once, nor the answers lie in memory together.
+    pub fn new(cluster: Cluster, turns: Rc<Semaphore>) -> Self {
+        Self { cluster, turns }
     }
 
     /// The same, acting for the service account `namespace/name`: what it may not do is refused.
     pub fn acting_for(&self, namespace: &str, name: &str) -> Self {
-        Self { cluster: self.cluster.acting_for(&format!("system:serviceaccount:{namespace}:{name}")) }
+        let cluster = self.cluster.acting_for(&format!("system:serviceaccount:{namespace}:{name}"));
+        Self { cluster, turns: self.turns.clone() }
     }
 
     /// Carries one wave out, and waits for what the next one needs of it. `manifest` is asked for each object when it is its
@@ -57,8 +62,14 @@ impl Executor {
         loop {
             while running.len() < IN_FLIGHT && !lost {
                 let Some(step) = steps.pop() else { break };
-                let manifest = if step.action.applies() { manifest(&step.id) } else { Ok(None) };
-                running.push(step::run(&self.cluster, step, manifest));
+                let manifest = &manifest;
+                running.push(async move {
+                    // It is never closed.
+                    let _turn = self.turns.acquire().await;
+                    let manifest = if step.action.applies() { manifest(&step.id) } else { Ok(None) };
+                    // Large, and made only now.
+                    Box::pin(step::run(&self.cluster, step, manifest)).await
+                });
             }
             let Some(outcome) = running.next().await else { break };
             // When the server is away every further step would only wait for its own time-out.

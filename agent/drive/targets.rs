@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use wickie_model::{Digest, ResourceName};
 
 use super::live::Live;
@@ -33,10 +33,16 @@ pub(super) struct Target {
     /// Rings when a watch has seen something.
     pub(super) seen: Rc<Notify>,
     pub(super) lost: Rc<Lost>,
+    /// Leave to read or write an object: for all Kustomizations together.
+    pub(super) turns: Rc<Semaphore>,
     pub(super) reachable: Rc<RefCell<Reachable>>,
     /// See [`Remote::identity`].
     identity: Rc<str>,
 }
+
+/// How many objects of a cluster are read or written at once. Some wait long for their answer, for a webhook perhaps: so
+/// it is several times what one Kustomization has under way.
+const TURNS: usize = 64;
 
 /// The serial of the connection to the agent's own cluster.
 const OWN: u64 = 0;
@@ -56,6 +62,7 @@ impl Target {
             live: Live::new(cluster.clone(), serial, events.clone(), tasks.clone(), by_namespace),
             seen: Rc::new(Notify::new()),
             lost: Rc::new(Lost::new(by_namespace)),
+            turns: Rc::new(Semaphore::new(TURNS)),
             reachable: Rc::new(RefCell::new(Reachable::new(server))),
             identity: identity.into(),
             cluster,
@@ -69,7 +76,7 @@ impl Target {
 
     /// Sends to it as the agent, or as a Kustomization's service account of that cluster.
     pub(super) fn executor(&self, kustomization: &Kustomization) -> Executor {
-        let executor = Executor::new(self.cluster.clone());
+        let executor = Executor::new(self.cluster.clone(), self.turns.clone());
         match &kustomization.service_account {
             Some(account) => executor.acting_for(&kustomization.name.namespace, account),
             None => executor,

@@ -147,6 +147,7 @@ impl Job {
 
     /// Reads an object in full; gives its new fingerprint where only what is not ours has changed.
     async fn read(&self, id: &ObjectId, entry: &Entry) -> Result<(Observed, Option<Fingerprint>), ApiError> {
+        let _turn = self.target.turns.acquire().await;
         let cluster = &self.target.cluster;
         let gvk = Gvk { group: id.group.clone(), version: entry.version.clone(), kind: id.kind.clone() };
         let kind = match cluster.kind(&gvk).await {
