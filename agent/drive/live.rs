@@ -305,7 +305,7 @@ impl Watch {
         let read = |text: Text, arrival| {
             let parts = Parts::of(&text)?;
             let judges = judges.as_ref().map(|judges| judges.borrow());
-            let mut noticed = Noticed::read(&gvk, &parts, judges.as_deref())?;
+            let mut noticed = Noticed::read(&gvk, (&text, &parts), judges.as_deref())?;
             if arrival == Arrival::Gone {
                 return Some(noticed);
             }
@@ -366,7 +366,7 @@ mod tests {
     fn noticed(object: &Value) -> Noticed {
         let text = serde_json::from_str(&object.to_string()).unwrap();
         let (parts, judges) = (Parts::of(&text).unwrap(), Judges::new());
-        let mut noticed = Noticed::read(&gvk(), &parts, Some(&judges)).unwrap();
+        let mut noticed = Noticed::read(&gvk(), (&text, &parts), Some(&judges)).unwrap();
         assert!(noticed.complete(&gvk(), (&text, &parts), Some(&judges), None));
         noticed
     }

@@ -75,13 +75,13 @@ impl Arrived for Option<Noticed> {
 
 impl Noticed {
     /// Reads of an object of a kind who it is, whose, and how it reads; `judges` where its health matters.
-    pub(super) fn read(gvk: &Gvk, parts: &Parts<'_>, judges: Option<&Judges>) -> Option<Self> {
+    pub(super) fn read(gvk: &Gvk, (text, parts): (&Text, &Parts<'_>), judges: Option<&Judges>) -> Option<Self> {
         let field = |name| parts.metadata.fields.text(name);
         let labels = Fields::of(parts.metadata.fields.get("labels")?)?;
         let id = ObjectId::new(gvk.group.clone(), gvk.kind.clone(), field("namespace")?, field("name")?);
         let owner = ResourceName::new(labels.text(OWNER_NAMESPACE)?, labels.text(OWNER_NAME)?);
         let version = field("resourceVersion")?.parse().unwrap_or(0);
-        let health = judges.map_or(Mark::default(), |judges| parts.health(&Judge::of(judges, &owner, gvk)));
+        let health = judges.map_or(Mark::default(), |judges| Judge::of(judges, &owner, gvk).mark(text, parts));
         let reads = Reads { metadata: parts.metadata.mark(), health };
         Some(Self { id, owner, version, reads, looks: None, verdict: None, known: false })
     }
@@ -143,19 +143,6 @@ impl<'t> Parts<'t> {
     pub(super) fn of(text: &'t Text) -> Option<Self> {
         serde_json::from_str(text.0.get()).ok()
     }
-
-    /// The digest of the text of all that a verdict looks at beside metadata, and of more.
-    fn health(&self, judge: &Judge<'_>) -> Mark {
-        let mut hasher = Hasher::default();
-        hasher.field(self.spec.map_or("", RawValue::get).as_bytes());
-        for (name, raw) in self.status.and_then(Fields::of).unwrap_or_default().0 {
-            match judge.conditions(name, raw) {
-                Some(conditions) => conditions.iter().for_each(|condition| condition.add_to(&mut hasher)),
-                None => [name, raw.get()].iter().for_each(|text| hasher.field(text.as_bytes())),
-            }
-        }
-        mark(hasher)
-    }
 }
 
 impl Metadata<'_> {
@@ -194,13 +181,28 @@ impl<'r> Judge<'r> {
         Self { gvk, rules, sees_all: rules.is_some_and(|rules| rules.of(&gvk.group, &gvk.kind).is_some()) }
     }
 
-    /// The conditions that are looked at, where a field of the status holds conditions and not all of it is looked at.
-    fn conditions<'t>(&self, name: &str, raw: &'t RawValue) -> Option<Vec<Condition<'t>>> {
-        let all: Vec<Condition<'_>> = match name {
-            "conditions" if !self.sees_all => serde_json::from_str(raw.get()).ok()?,
-            _ => return None,
-        };
-        Some(all.into_iter().filter(|condition| health::CONDITIONS.contains(&&*condition.type_)).collect())
+    /// As long as it stays, so does the verdict, where metadata reads as before: the digest of the text of all that the
+    /// built-in rules look at beside that, and of more. Of what a rule sees that sees all, it is that of the verdict itself.
+    fn mark(&self, text: &Text, parts: &Parts<'_>) -> Mark {
+        let mut hasher = Hasher::default();
+        if self.sees_all {
+            let Verdict { health, message } = self.verdict(text, parts);
+            [format!("{health:?}"), message].iter().for_each(|text| hasher.field(text.as_bytes()));
+            return mark(hasher);
+        }
+        hasher.field(parts.spec.map_or("", RawValue::get).as_bytes());
+        match parts.status.and_then(Fields::of) {
+            Some(status) => {
+                for (name, raw) in status.0 {
+                    match conditions(name, raw) {
+                        Some(conditions) => conditions.iter().for_each(|condition| condition.add_to(&mut hasher)),
+                        None => [name, raw.get()].iter().for_each(|text| hasher.field(text.as_bytes())),
+                    }
+                }
+            }
+            None => hasher.field(parts.status.map_or("", RawValue::get).as_bytes()),
+        }
+        mark(hasher)
     }
 
     fn verdict(&self, text: &Text, parts: &Parts<'_>) -> Verdict {
@@ -218,6 +220,13 @@ impl<'r> Judge<'r> {
             None => health::health(group, kind, &object),
         }
     }
+}
+
+/// The conditions that the built-in rules look at, where a field of a status holds conditions.
+fn conditions<'t>(name: &str, raw: &'t RawValue) -> Option<Vec<Condition<'t>>> {
+    let all: Vec<Condition<'_>> =
+        if name == "conditions" { serde_json::from_str(raw.get()).ok()? } else { return None };
+    Some(all.into_iter().filter(|condition| health::CONDITIONS.contains(&&*condition.type_)).collect())
 }
 
 /// A condition, as far as the built-in rules look at one.
@@ -369,7 +378,7 @@ mod tests {
         let parts = Parts::of(&text)?;
         let judges = Judges::new();
         let judges = whole.then_some(&judges);
-        let mut noticed = Noticed::read(&gvk(), &parts, judges)?;
+        let mut noticed = Noticed::read(&gvk(), (&text, &parts), judges)?;
         noticed.complete(&gvk(), (&text, &parts), judges, before).then_some(noticed)
     }
 
@@ -395,13 +404,9 @@ mod tests {
             {"type": "Churn", "status": "True", "message": "1"},
         ]);
         let reads = |object: &Value| noticed(object).unwrap().reads;
-        let sees_all = |object: &Value| {
-            let text = serde_json::from_str(&object.to_string()).unwrap();
-            Parts::of(&text).unwrap().health(&Judge { gvk: &gvk(), rules: None, sees_all: true })
-        };
         /// And whether it counts for the rules that are built in.
         type Change = (bool, fn(&mut Value));
-        let changes: [Change; 8] = [
+        let changes: [Change; 10] = [
             (false, |it| it["status"]["conditions"][1]["message"] = json!("2")),
             (false, |it| it["status"]["conditions"][0]["lastUpdateTime"] = json!("2026-01-01T00:00:01Z")),
             (false, |it| drop(it["status"]["conditions"].as_array_mut().unwrap().pop())),
@@ -409,6 +414,8 @@ mod tests {
             (true, |it| it["status"]["conditions"][1]["type"] = json!("Progressing")),
             (true, |it| it["status"]["conditions"] = json!("none")),
             (true, |it| it["status"]["readyReplicas"] = json!(2)),
+            (true, |it| it["status"]["a\"b"] = json!(1)),
+            (true, |it| it["status"] = json!("Ready")),
             (true, |it| it["spec"]["replicas"] = json!(3)),
         ];
         for (counts, change) in changes {
@@ -416,8 +423,25 @@ mod tests {
             change(&mut changed);
             assert_eq!(reads(&changed).metadata, reads(&object).metadata);
             assert_eq!(reads(&changed).health != reads(&object).health, counts, "{changed:#}");
-            assert_ne!(sees_all(&changed), sees_all(&object), "{changed:#}");
         }
+    }
+
+    /// A rule of the owner's may look at what is neither spec nor status.
+    #[test]
+    fn what_a_rule_says_of_all_of_an_object_is_marked() {
+        let current = wickie_cel::Expression::new("data.ready == 'true'", wickie_cel::Variables::Fields).unwrap();
+        let (group, kind) = ("apps".to_owned(), Some("Deployment".to_owned()));
+        let rule = wickie_plan::HealthRule { group, kind, in_progress: None, failed: None, current };
+        let rules = HealthRules::new(vec![rule]).unwrap();
+        let marked = |data: Value, status: Value| {
+            let mut object = object();
+            (object["data"], object["status"]) = (data, status);
+            let text = serde_json::from_str(&object.to_string()).unwrap();
+            Judge { gvk: &gvk(), rules: Some(&rules), sees_all: true }.mark(&text, &Parts::of(&text).unwrap())
+        };
+        let before = marked(json!({"ready": "false"}), json!({}));
+        assert_eq!(marked(json!({"ready": "false"}), json!({"replicas": 1})), before);
+        assert_ne!(marked(json!({"ready": "true"}), json!({})), before);
     }
 
     #[test]
