@@ -14,6 +14,7 @@ pub mod store;
 
 mod chain;
 mod retry_after;
+mod zlib;
 pub mod cluster;
 pub mod config;
 

@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::{Rc, Weak};
 
+use litemap::LiteMap;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use wickie_model::{Entry, Gvk, ObjectId, ResourceName, Verdict};
@@ -93,7 +94,7 @@ pub(super) struct Live {
     serial: u64,
     sender: mpsc::Sender<Event>,
     tasks: Tasks,
-    places: HashMap<Place, Watched>,
+    places: LiteMap<Place, Watched>,
     judges: Rc<RefCell<Judges>>,
     /// Whether each namespace is watched by itself.
     by_namespace: bool,
@@ -114,7 +115,7 @@ impl Live {
         by_namespace: bool,
     ) -> Rc<RefCell<Self>> {
         Rc::new_cyclic(|me| {
-            let (places, judges) = (HashMap::new(), Rc::default());
+            let (places, judges) = (LiteMap::new_vec(), Rc::default());
             let me = me.clone();
             let (moves, attended) = (0, true);
             RefCell::new(Self { me, cluster, serial, sender, tasks, places, judges, by_namespace, moves, attended })
@@ -128,8 +129,9 @@ impl Live {
     }
 
     /// The watch that shows an object.
-    pub(super) fn place(&self, id: &ObjectId) -> Place {
-        ((id.group.clone(), id.kind.clone()), self.within(id).to_owned())
+    fn watch_of(&self, id: &ObjectId) -> Option<&Watched> {
+        let wanted = (id.group.as_str(), id.kind.as_str(), self.within(id));
+        self.places.get_by(|((group, kind), within)| (group.as_str(), kind.as_str(), within.as_str()).cmp(&wanted))
     }
 
     /// The namespace that is watched for an object; none where the whole cluster is.
@@ -251,7 +253,7 @@ impl Live {
 
     /// What is known of an object.
     pub(super) fn look(&self, id: &ObjectId) -> Look<'_> {
-        let Some(watched) = self.places.get(&self.place(id)) else { return Look::Blind(None) };
+        let Some(watched) = self.watch_of(id) else { return Look::Blind(None) };
         match (&watched.blind, &watched.seen) {
             (None, Some(seen)) => seen.get(id).map_or(Look::NotSeen(watched.version), |seen| Look::Seen(seen)),
             (error, _) => Look::Blind(error.as_ref()),

@@ -593,7 +593,7 @@ impl Drive {
             }
             self.look_for_drift(&owner, object.as_ref());
             if checked.insert(owner.clone()) {
-                self.look_at_health(&owner);
+                self.look_at_health(&owner, object.as_ref());
             }
         }
     }

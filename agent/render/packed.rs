@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 
-use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 use serde_json::Value;
 use wickie_model::{Digest, Manifest, ObjectId};
+
+use crate::zlib::{self, Deflater, Form};
 
 /// What manifests are made of, the most frequent last, where the shortest references reach.
 const WORDS: &[u8] = br#"{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRole","rules":[{"apiGroups":[""],"resources":["pods"],"verbs":["get","list","watch","create","update","patch","delete"]}],"roleRef":{"subjects":[{"apiVersion":"batch/v1","kind":"CronJob","spec":{"jobTemplate":"schedule":"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition","openAPIV3Schema":{"description":"properties":{"type":"string","type":"object","type":"array","items":{"required":["apiVersion":"networking.k8s.io/v1","kind":"Ingress","spec":{"ingressClassName":"rules":[{"host":"http":{"paths":[{"backend":{"service":{"path":"/","pathType":"Prefix"}],"tls":["apiVersion":"v1","kind":"Secret","type":"Opaque","stringData":{"apiVersion":"v1","kind":"Namespace","apiVersion":"v1","kind":"ServiceAccount","apiVersion":"v1","data":{"kind":"ConfigMap","apiVersion":"v1","kind":"Service","spec":{"ports":[{"name":"http","port":80,"protocol":"TCP","targetPort":"http"}],"selector":{"app":"app.kubernetes.io/name":"}},"type":"ClusterIP"}},null]
@@ -29,7 +30,7 @@ type Written<B> = (B, Option<Digest>);
 
 /// Packs manifests one by one.
 pub(super) struct Packer {
-    compress: Compress,
+    deflater: Deflater,
     /// Of the manifest that is packed: text, and what becomes of it.
     text: Vec<u8>,
     deflated: Vec<u8>,
@@ -38,8 +39,8 @@ pub(super) struct Packer {
 
 impl Default for Packer {
     fn default() -> Self {
-        let compress = Compress::new(Compression::default(), false);
-        Self { compress, text: Vec::new(), deflated: Vec::new(), packed: Vec::new() }
+        let deflater = Deflater::new(Form::Raw(WORDS));
+        Self { deflater, text: Vec::new(), deflated: Vec::new(), packed: Vec::new() }
     }
 }
 
@@ -53,16 +54,7 @@ impl Packer {
         let written: Written<&Value> = (manifest.body(), sealed);
         self.text.clear();
         serde_json::to_writer(&mut self.text, &written)?;
-        self.compress.reset();
-        self.compress.set_dictionary(WORDS).map_err(io::Error::other)?;
-        self.deflated.clear();
-        // What cannot be compressed becomes longer by a few bytes each 16 KiB.
-        self.deflated.reserve(self.text.len() + self.text.len() / 1024 + 64);
-        match self.compress.compress_vec(&self.text, &mut self.deflated, FlushCompress::Finish) {
-            Ok(Status::StreamEnd) => {}
-            Ok(status) => return Err(io::Error::other(format!("a manifest was not packed: {status:?}"))),
-            Err(error) => return Err(error.into()),
-        }
+        self.deflater.deflate(&self.text, &mut self.deflated)?;
         self.packed.push((hash(manifest.id()), self.deflated.as_slice().into()));
         Ok(())
     }
@@ -109,17 +101,7 @@ fn hash(id: &ObjectId) -> u64 {
 }
 
 fn unpack(deflated: &[u8]) -> io::Result<Manifest> {
-    let mut inflate = Decompress::new(false);
-    inflate.set_dictionary(WORDS).map_err(io::Error::other)?;
-    let mut text = Vec::with_capacity(deflated.len() * 4);
-    loop {
-        let read = usize::try_from(inflate.total_in()).map_err(io::Error::other)?;
-        match inflate.decompress_vec(&deflated[read..], &mut text, FlushDecompress::Finish)? {
-            Status::StreamEnd => break,
-            Status::Ok | Status::BufError if text.len() == text.capacity() => text.reserve(text.len().max(512)),
-            status => return Err(io::Error::other(format!("a packed manifest ends early: {status:?}"))),
-        }
-    }
+    let text = zlib::inflate(deflated, Form::Raw(WORDS), deflated.len() * 4, usize::MAX)?;
     let (body, sealed): Written<Value> = serde_json::from_slice(&text)?;
     let manifest = Manifest::new(body).map_err(io::Error::other)?;
     Ok(match sealed {

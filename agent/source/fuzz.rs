@@ -129,8 +129,9 @@ mod tests {
 
     fn pack_of(blob: &[u8]) -> Vec<u8> {
         let head = [b"\x20PACK\0\0\0\x02\0\0\0\x02".as_slice(), &[0x30 | blob.len() as u8]].concat();
-        let body = crate::source::object::deflate(blob).unwrap();
-        let delta = crate::source::object::deflate(&[blob.len() as u8, 2, 2, b'x', b'y']).unwrap();
+        let body = crate::source::object::Compressor::default().deflate(blob).unwrap();
+        let delta =
+            crate::source::object::Compressor::default().deflate(&[blob.len() as u8, 2, 2, b'x', b'y']).unwrap();
         [head, body.clone(), vec![0x65, (body.len() + 1) as u8], delta, vec![0; 20]].concat()
     }
 

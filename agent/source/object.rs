@@ -3,8 +3,6 @@
 //! Source: gitformat-commit and git's own fsck.c; for what a signature covers, git's commit.c
 //! (`parse_buffer_signed_by_header`) and gpg-interface.c (`parse_signature`).
 
-use std::io::Read as _;
-
 use gix_object::commit::ref_iter::Token;
 use gix_object::{CommitRefIter, TagRefIter};
 use jiff::Timestamp;
@@ -12,6 +10,7 @@ use wickie_model::Oid;
 
 use super::wire::WireError;
 use crate::store::{ObjectKind, StoredObject};
+use crate::zlib::{self, Deflater, Form};
 
 const SHA1: gix_hash::Kind = gix_hash::Kind::Sha1;
 
@@ -55,11 +54,25 @@ pub(crate) fn model_id(id: &gix_hash::oid) -> Oid {
     Oid::from_bytes(bytes)
 }
 
-/// Compresses an object for the store.
-pub(crate) fn deflate(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut deflated = Vec::new();
-    flate2::read::ZlibEncoder::new(bytes, flate2::Compression::default()).read_to_end(&mut deflated)?;
-    Ok(deflated)
+/// Compresses objects for the store.
+#[derive(Debug)]
+pub(crate) struct Compressor(Deflater);
+
+impl Default for Compressor {
+    fn default() -> Self {
+        Self(Deflater::new(Form::Zlib))
+    }
+}
+
+impl Compressor {
+    /// An object's bytes, compressed.
+    pub(crate) fn deflate(&mut self, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+        let mut deflated = Vec::new();
+        self.0.deflate(bytes, &mut deflated)?;
+        // It waits for its turn to be written among hundreds.
+        deflated.shrink_to_fit();
+        Ok(deflated)
+    }
 }
 
 /// The bytes of a stored object, shown to be the ones that its id names.
@@ -69,11 +82,9 @@ pub(crate) fn open(stored: &StoredObject, expected: ObjectKind) -> Result<Vec<u8
         return Err(ObjectError::WrongKind { oid, found: stored.kind.as_str(), expected: expected.as_str() });
     }
     let damaged = |detail: String| ObjectError::Damaged { oid, detail };
-    let mut bytes = Vec::new();
+    let size = usize::try_from(stored.size).map_err(|error| damaged(error.to_string()))?;
     // One byte more than there should be: too long is seen, endless is not waited for.
-    flate2::read::ZlibDecoder::new(stored.deflated.as_slice())
-        .take(stored.size + 1)
-        .read_to_end(&mut bytes)
+    let bytes = zlib::inflate(&stored.deflated, Form::Zlib, size, size.saturating_add(1))
         .map_err(|error| damaged(error.to_string()))?;
     match id(stored.kind, &bytes) {
         Ok(found) if found == oid => Ok(bytes),
@@ -302,8 +313,12 @@ mod tests {
     #[test]
     fn a_damaged_object_is_not_used() {
         let oid = id(ObjectKind::Blob, b"hello\n").unwrap();
-        let stored =
-            |bytes: &[u8], size| StoredObject { oid, kind: ObjectKind::Blob, size, deflated: deflate(bytes).unwrap() };
+        let stored = |bytes: &[u8], size| StoredObject {
+            oid,
+            kind: ObjectKind::Blob,
+            size,
+            deflated: Compressor::default().deflate(bytes).unwrap(),
+        };
         assert_eq!(open(&stored(b"hello\n", 6), ObjectKind::Blob).unwrap(), b"hello\n");
         for wrong in [stored(b"hellO\n", 6), stored(b"hello\nmore", 6), stored(b"hello\n", 3)] {
             assert!(matches!(open(&wrong, ObjectKind::Blob), Err(ObjectError::Damaged { .. })));

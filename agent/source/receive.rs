@@ -10,7 +10,7 @@ use std::sync::Arc;
 use wickie_model::Oid;
 
 use super::error::Fault;
-use super::object;
+use super::object::{self, Compressor};
 use super::pack::{Entry, Form, PackReader};
 use super::protocol::PackStream;
 use super::wire::WireError;
@@ -39,6 +39,8 @@ pub(crate) struct Receiver<'a> {
     batch: Vec<StoredObject>,
     batch_bytes: usize,
     cache: Cache,
+    /// For what is made from deltas.
+    compressor: Compressor,
     made: u64,
 }
 
@@ -68,6 +70,7 @@ impl<'a> Receiver<'a> {
             batch: Vec::new(),
             batch_bytes: 0,
             cache: Cache::default(),
+            compressor: Compressor::default(),
             made: 0,
         }
     }
@@ -117,7 +120,7 @@ impl<'a> Receiver<'a> {
             return Err(WireError::TooMuch { what: "bytes when inflated", limit: self.limits.inflated }.into());
         }
         let oid = object::id(base.kind, &bytes)?;
-        let deflated = object::deflate(&bytes).map_err(WireError::Connection)?;
+        let deflated = self.compressor.deflate(&bytes).map_err(WireError::Connection)?;
         self.keep(offset, Inflated { oid, kind: base.kind, bytes: Arc::new(bytes) }, deflated).await
     }
 

@@ -11,7 +11,7 @@ use super::scope::Scope;
 use super::submodule;
 use super::tree::{self, Target, TreeEntry};
 use crate::config::git::Limits;
-use crate::store::{ObjectKind, Store};
+use crate::store::{ObjectKind, Store, StoredObject};
 
 /// Reads objects out of the store; each is hashed again as it is read.
 #[derive(Clone)]
@@ -100,6 +100,14 @@ impl Repository {
 
     pub(crate) async fn blob(&self, oid: Oid) -> Result<Option<Vec<u8>>, Fault> {
         self.read(oid, ObjectKind::Blob).await
+    }
+
+    /// Files in the order in which they are named; nothing stands for one that is not there.
+    pub(crate) async fn blobs(&self, oids: Vec<Oid>) -> Result<Vec<Option<Vec<u8>>>, Fault> {
+        let open = |stored: Option<StoredObject>| {
+            stored.map(|stored| object::open(&stored, ObjectKind::Blob).map_err(Fault::from)).transpose()
+        };
+        self.store.objects(oids).await?.into_iter().map(open).collect()
     }
 
     /// Walks what is in scope of a tree to its leaves: what of it is not in the store. Every name in it is checked on

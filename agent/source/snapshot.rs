@@ -216,12 +216,20 @@ impl Snapshot {
 
     /// The bytes of a file, by the id that [`Snapshot::files`] gave, checked against that id.
     pub async fn read(&self, oid: Oid) -> Result<Bytes, SourceError> {
+        Ok(self.read_all(vec![oid]).await?.pop().unwrap_or_default())
+    }
+
+    /// The bytes of files, as by [`Snapshot::read`], in the order in which they are named. How many at once, and how large,
+    /// is for the caller to bound.
+    pub async fn read_all(&self, oids: Vec<Oid>) -> Result<Vec<Bytes>, SourceError> {
         let read = async {
-            let bytes = self.repository.blob(oid).await?.ok_or(ObjectError::Missing { kind: "file", oid })?;
-            match bytes.starts_with(LFS) {
-                true => Err(Fault::from(ObjectError::Lfs { oid })),
-                false => Ok(Bytes::from(bytes)),
-            }
+            let blobs = self.repository.blobs(oids.clone()).await?;
+            let whole = |(blob, oid): (Option<Vec<u8>>, Oid)| match blob {
+                None => Err(Fault::from(ObjectError::Missing { kind: "file", oid })),
+                Some(bytes) if bytes.starts_with(LFS) => Err(ObjectError::Lfs { oid }.into()),
+                Some(bytes) => Ok(Bytes::from(bytes)),
+            };
+            blobs.into_iter().zip(oids).map(whole).collect::<Result<Vec<Bytes>, Fault>>()
         };
         read.await.map_err(|fault| self.failed(fault))
     }

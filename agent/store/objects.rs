@@ -79,19 +79,26 @@ impl Store {
 
     /// Reads an object.
     pub async fn object(&self, oid: Oid) -> Result<Option<StoredObject>, StoreError> {
+        Ok(self.objects(vec![oid]).await?.pop().flatten())
+    }
+
+    /// Reads objects, in the order in which they are named; nothing stands for one that is not there. How many at once, and
+    /// how large, is for the caller to bound.
+    pub async fn objects(&self, oids: Vec<Oid>) -> Result<Vec<Option<StoredObject>>, StoreError> {
         self.call(move |connection| {
-            connection
+            let failed = StoreError::sql;
+            let mut select = connection
                 .prepare_cached("SELECT kind, size, data FROM object WHERE oid = ?1")
-                .and_then(|mut select| {
-                    select
-                        .query_row([oid.as_bytes()], |row| {
-                            let size: i64 = row.get(1)?;
-                            let size = u64::try_from(size).unwrap_or_default();
-                            Ok(StoredObject { oid, kind: row.get(0)?, size, deflated: row.get(2)? })
-                        })
-                        .optional()
-                })
-                .map_err(StoreError::sql("read an object"))
+                .map_err(failed("read objects"))?;
+            let read = |oid: Oid| {
+                let object = |row: &rusqlite::Row<'_>| {
+                    let size: i64 = row.get(1)?;
+                    let size = u64::try_from(size).unwrap_or_default();
+                    Ok(StoredObject { oid, kind: row.get(0)?, size, deflated: row.get(2)? })
+                };
+                select.query_row([oid.as_bytes()], object).optional().map_err(failed("read objects"))
+            };
+            oids.into_iter().map(read).collect()
         })
         .await
     }
@@ -212,7 +219,11 @@ mod tests {
         assert_eq!(store.collect_objects(keep.into_iter().collect()).await.unwrap(), 3);
         let all = (0..5).map(|byte| Oid::from_bytes([byte; 20])).collect();
         assert_eq!(store.object_sizes(all).await.unwrap(), keep.map(|oid| (oid, 3)));
-        assert!(store.object(Oid::from_bytes([0; 20])).await.unwrap().is_none());
+        let read = store.objects(vec![keep[1], Oid::from_bytes([0; 20]), keep[0]]).await.unwrap();
+        assert_eq!(
+            read.iter().map(|read| read.as_ref().map(|read| read.oid)).collect::<Vec<_>>(),
+            [Some(keep[1]), None, Some(keep[0])]
+        );
         let read = store.object(keep[0]).await.unwrap().unwrap();
         assert_eq!((read.kind, read.size, read.deflated), (ObjectKind::Blob, 3, vec![1]));
     }

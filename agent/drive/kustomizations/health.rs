@@ -74,6 +74,8 @@ impl Stale {
 pub(in crate::drive) struct Watching {
     /// What has failed for good, and ended the wait.
     failed: Vec<(ObjectId, Verdict)>,
+    /// What was not healthy when it was looked at last.
+    pending: Vec<ObjectId>,
     foreign: Foreign,
     /// When the foreign ones are asked again; nothing where there are none, or while they are.
     due: Option<Moment>,
@@ -110,7 +112,7 @@ impl Drive {
             |state: &KustomizationState| state.is_for(serial) && state.cycle.stage() == Some(cycle::Stage::Waiting);
         let names: Vec<_> =
             self.kustomizations.iter().filter(|(_, state)| waiting(state)).map(|(name, _)| name.clone()).collect();
-        names.iter().for_each(|name| self.look_at_health(name));
+        names.iter().for_each(|name| self.look_at_health(name, None));
     }
 
     /// What is asked for one by one: objects that are not the Kustomization's own, and those of kinds that may not be listed.
@@ -144,9 +146,9 @@ impl Drive {
         let Some(state) = self.kustomizations.get(name) else { return };
         let foreign = !self.asked(state).is_empty();
         let Some(state) = self.kustomizations.get_mut(name) else { return };
-        let due = foreign.then_some(now);
-        state.watching = Some(Box::new(Watching { failed: Vec::new(), foreign: Foreign::new(), due }));
-        self.look_at_health(name);
+        let (due, foreign) = (foreign.then_some(now), Foreign::new());
+        state.watching = Some(Box::new(Watching { failed: Vec::new(), pending: Vec::new(), foreign, due }));
+        self.look_at_health(name, None);
     }
 
     pub(super) fn unwatch_health(&mut self, name: &ResourceName) {
@@ -199,29 +201,38 @@ impl Drive {
             watching.foreign = foreign;
             watching.due = waiting.then_some(now + ASK);
         }
-        self.look_at_health(name);
+        self.look_at_health(name, None);
     }
 
-    /// Ends the wait when all that is waited for is healthy.
-    pub(in crate::drive) fn look_at_health(&mut self, name: &ResourceName) {
+    /// Ends the wait when all that is waited for is healthy. Where news is of one object alone, no other that was healthy
+    /// is looked at for it: a thousand that become healthy one after the other would be a million looks.
+    pub(in crate::drive) fn look_at_health(&mut self, name: &ResourceName, object: Option<&ObjectId>) {
         let Some(state) = self.kustomizations.get(name) else { return };
         if state.cycle.stage() == Some(cycle::Stage::Waiting) {
-            let mut unhealthy = self.unhealthy(state);
+            let mut unhealthy = object.map_or_else(Vec::new, |object| self.still_unhealthy(state, object));
+            if unhealthy.is_empty() {
+                unhealthy = self.unhealthy(state);
+            }
             if unhealthy.is_empty() {
                 if let Some(state) = self.kustomizations.get_mut(name) {
                     state.stale.clear();
                 }
                 return self.step(name, cycle::Event::Healthy);
             }
+            let pending = unhealthy.iter().map(|(id, _)| id.clone()).collect();
             unhealthy.retain(|(id, verdict)| {
                 let failed = verdict.health == Health::Failed && self.is_after_ours(state, id);
                 failed && !state.stale.holds(id, &verdict.message)
             });
-            if !unhealthy.is_empty() {
-                if let Some(watching) = self.kustomizations.get_mut(name).and_then(|state| state.watching.as_mut()) {
+            let failed = !unhealthy.is_empty();
+            if let Some(watching) = self.kustomizations.get_mut(name).and_then(|state| state.watching.as_mut()) {
+                watching.pending = pending;
+                if failed {
                     watching.failed = unhealthy;
                 }
-                return self.step(name, cycle::Event::Unhealthy);
+            }
+            if failed {
+                self.step(name, cycle::Event::Unhealthy);
             }
             return;
         }
@@ -281,6 +292,25 @@ impl Drive {
     /// The objects that are waited for and are not healthy, each with the reason.
     pub(in crate::drive) fn unhealthy(&self, state: &KustomizationState) -> Vec<(ObjectId, Verdict)> {
         let Some(spec) = &state.spec else { return Vec::new() };
+        let all = state.inventory.keys().filter(|_| spec.wait).map(|id| (id, true));
+        let checked = spec.health_checks.iter().map(|check| (&check.id, state.inventory.contains_key(&check.id)));
+        self.unhealthy_of(state, all.chain(checked.filter(|(_, own)| !(spec.wait && *own))))
+    }
+
+    /// Those that were not healthy and still are not, and `object` if it is waited for and not healthy.
+    fn still_unhealthy(&self, state: &KustomizationState, object: &ObjectId) -> Vec<(ObjectId, Verdict)> {
+        let pending = state.watching.iter().flat_map(|watching| &watching.pending).filter(|id| *id != object);
+        let waits = state.waits_for_all() || state.checks(object);
+        let object = Some(object).filter(|object| waits && state.inventory.contains_key(object));
+        self.unhealthy_of(state, pending.chain(object).map(|id| (id, state.inventory.contains_key(id))))
+    }
+
+    /// Those of some objects that are not healthy; each is said to be the Kustomization's own or not.
+    fn unhealthy_of<'a>(
+        &self,
+        state: &KustomizationState,
+        objects: impl Iterator<Item = (&'a ObjectId, bool)>,
+    ) -> Vec<(ObjectId, Verdict)> {
         let target = self.target(state);
         let live = target.map(|target| target.live.borrow());
         // Most are healthy: of those nothing is copied.
@@ -309,17 +339,8 @@ impl Drive {
                 Look::Blind(Some(error)) => unless_healthy(None, &error.to_string()),
             }
         };
-        let all = state.inventory.keys().filter(|_| spec.wait);
-        let checked = spec.health_checks.iter().map(|check| &check.id).filter(|_| !spec.wait);
-        let checked_foreign = spec.health_checks.iter().map(|check| &check.id).filter(|_| spec.wait);
-        let checked_foreign = checked_foreign.filter(|id| !state.inventory.contains_key(id));
-        all.chain(checked)
-            .chain(checked_foreign)
-            .filter_map(|id| {
-                let verdict = if state.inventory.contains_key(id) { own(id) } else { foreign(id) };
-                Some((id.clone(), verdict?))
-            })
-            .collect()
+        let verdict = |(id, is_own): (&ObjectId, bool)| if is_own { own(id) } else { foreign(id) };
+        objects.filter_map(|object| Some((object.0.clone(), verdict(object)?))).collect()
     }
 }
 

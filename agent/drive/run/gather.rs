@@ -18,6 +18,10 @@ use crate::source::{FileEntry, FileMode, Found, Reached, Snapshot, SourceError};
 /// Rounds of one build, each of which brings something new.
 const ROUNDS: usize = 500;
 
+/// Files that are read at once, and their bytes.
+const TOGETHER: usize = 64;
+const TOGETHER_BYTES: u64 = 256 << 10;
+
 /// Links that are followed on the way to a folder.
 const MOST_LINKS: usize = 40;
 
@@ -137,11 +141,26 @@ async fn build_plain(
 ) -> Result<Built, RunError> {
     // Of two objects of one name that of the first file counts, by its path.
     files.sort_unstable_by(|one, other| one.path.cmp(&other.path));
+    files.retain(|entry| entry.mode != FileMode::Symlink);
     let mut plain = Plain::new(kustomization, inputs);
-    for entry in files.into_iter().filter(|entry| entry.mode != FileMode::Symlink) {
-        plain.file(&entry.path, &snapshot.read(entry.oid).await?)?;
+    let mut ahead = files.as_slice();
+    while !ahead.is_empty() {
+        let (now, later) = ahead.split_at(together(ahead));
+        let read = snapshot.read_all(now.iter().map(|entry| entry.oid).collect()).await?;
+        now.iter().zip(read).try_for_each(|(entry, bytes)| plain.file(&entry.path, &bytes))?;
+        ahead = later;
     }
     Ok(plain.finish()?)
+}
+
+/// How many of some files are read at once: each way to the store and back costs more than a small one. At least one.
+fn together(files: &[FileEntry]) -> usize {
+    let mut bytes = 0;
+    let fits = |entry: &&FileEntry| {
+        bytes += entry.size;
+        bytes <= TOGETHER_BYTES
+    };
+    files.iter().take(TOGETHER).take_while(fits).count().max(1)
 }
 
 /// The folder that a build starts from.

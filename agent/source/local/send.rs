@@ -6,7 +6,7 @@ use wickie_model::Oid;
 
 use super::LocalError;
 use super::objects::Objects;
-use crate::source::object;
+use crate::source::object::Compressor;
 use crate::source::wire::WireError;
 use crate::store::ObjectKind;
 
@@ -36,11 +36,12 @@ fn write(objects: &mut Objects, selected: &[Oid], sender: &Sender<Result<Bytes, 
     let mut out = Out { sender, waiting: BytesMut::new(), hasher: gix_hash::hasher(gix_hash::Kind::Sha1) };
     out.put(b"PACK\0\0\0\x02")?;
     out.put(&u32::try_from(selected.len()).unwrap_or(u32::MAX).to_be_bytes())?;
+    let mut compressor = Compressor::default();
     for oid in selected {
         let read = objects.need(*oid)?;
         let deflated = match read.deflated {
             Some(deflated) => deflated,
-            None => object::deflate(&read.bytes).map_err(|error| Stopped::Failed(WireError::Connection(error)))?,
+            None => compressor.deflate(&read.bytes).map_err(|error| Stopped::Failed(WireError::Connection(error)))?,
         };
         out.put(&header(read.kind, read.bytes.len()))?;
         out.put(&deflated)?;
