@@ -322,6 +322,13 @@ fn kustomization(record: &Record, live: Option<&Live>, last_run: Option<Run>, si
     let name = &record.resource.name;
     let live = live.and_then(|live| live.kustomizations.get(name)).cloned();
     let phase = live.as_ref().map(|live| live.phase);
+    let written_held = || {
+        let said = record.conditions();
+        let said = said.get(condition_type::APPLY_HELD)?;
+        Some(HeldLive { reason: said.reason.clone(), message: said.message.clone(), until: None })
+    };
+    // Not beside the agent's own word: the record is read after it, and knows of no time.
+    let written_held = live.is_none().then(written_held).flatten();
     let KustomizationLive { next_run, objects, problems, held, cluster, .. } = live.unwrap_or_default();
     let applied_revision = text(record, "/lastAppliedRevision");
     let attempted_revision = text(record, "/lastAttemptedRevision").filter(|it| Some(it) != applied_revision.as_ref());
@@ -339,11 +346,7 @@ fn kustomization(record: &Record, live: Option<&Live>, last_run: Option<Run>, si
         attempted_revision,
         phase,
         next_run,
-        held: held.or_else(|| {
-            let said = record.conditions();
-            let said = said.get(condition_type::APPLY_HELD)?;
-            Some(HeldLive { reason: said.reason.clone(), message: said.message.clone(), until: None })
-        }),
+        held: held.or(written_held),
         cluster,
         objects: objects.or(written),
         problems,

@@ -262,6 +262,13 @@ async fn what_waits_for_its_window_says_until_when() {
     let shown = render(&status, &look(80));
     is_within(&shown, 80);
     golden("status-held", &shown);
+
+    // The agent has the last word; what is written down stands in where there is none.
+    let (agent, live) = self::live();
+    let status = view::status(&store, Some((agent, live))).await.unwrap();
+    assert_eq!(status.kustomizations[0].held, None, "written after the agent was asked");
+    let written = view::status(&store, None).await.unwrap().kustomizations[0].held.clone().unwrap();
+    assert_eq!((written.reason.as_str(), written.until), ("OutsideWindow", None));
 }
 
 #[test]
