@@ -133,6 +133,11 @@ impl Cluster {
         Self { user: HeaderValue::from_str(user).ok(), ..self.clone() }
     }
 
+    /// On whose behalf everything is asked for, where it is not our own account.
+    pub(super) fn user(&self) -> Option<&HeaderValue> {
+        self.user.as_ref()
+    }
+
     /// The client that writes, for what is sent elsewhere.
     pub fn writer(&self) -> &Client {
         &self.writer

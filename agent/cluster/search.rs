@@ -70,7 +70,7 @@ impl Cluster {
                         let same = |known: &Kind| known.gvk().group == group && known.gvk().kind == kind.gvk().kind;
                         !kinds.iter().any(same)
                     };
-                    let new: Vec<_> = served.into_iter().filter(|kind| kind.is_kept() && new(kind)).collect();
+                    let new: Vec<_> = served.iter().filter(|kind| kind.is_kept() && new(kind)).cloned().collect();
                     kinds.extend(new);
                 }
                 Err(error) if error.class.is_away() => return Err(error),
