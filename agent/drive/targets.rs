@@ -35,6 +35,8 @@ pub(super) struct Target {
     pub(super) lost: Rc<Lost>,
     /// Leave to read or write an object: for all Kustomizations together.
     pub(super) turns: Rc<Semaphore>,
+    /// Leave to carry a run out: what it works on is not made before.
+    pub(super) runs: Rc<Semaphore>,
     pub(super) reachable: Rc<RefCell<Reachable>>,
     /// See [`Remote::identity`].
     identity: Rc<str>,
@@ -43,6 +45,10 @@ pub(super) struct Target {
 /// How many objects of a cluster are read or written at once. Some wait long for their answer, for a webhook perhaps: so
 /// it is several times what one Kustomization has under way.
 const TURNS: usize = 64;
+
+/// How many runs are carried out at once. Each holds what it plans; more than have an object of their own under way wait
+/// for each other anyway, or for the server to serve what they defined.
+const RUNS: usize = 2 * TURNS;
 
 /// The serial of the connection to the agent's own cluster.
 const OWN: u64 = 0;
@@ -63,6 +69,7 @@ impl Target {
             seen: Rc::new(Notify::new()),
             lost: Rc::new(Lost::new(by_namespace)),
             turns: Rc::new(Semaphore::new(TURNS)),
+            runs: Rc::new(Semaphore::new(RUNS)),
             reachable: Rc::new(RefCell::new(Reachable::new(server))),
             identity: identity.into(),
             cluster,

@@ -59,6 +59,7 @@ async fn an_object_is_as_healthy_as_its_expressions_say() {
     let tills = define_tills(&client, &fleet).await;
     let maps = maps(&fleet, &client);
     fleet.repo.write("apps/one.yaml", &till(&fleet, "one")).unwrap();
+    fleet.write_map("apps/beside.yaml", "beside", "1").unwrap();
     fleet.repo.write("late/late.yaml", &till(&fleet, "late")).unwrap();
     fleet.repo.write("never/broken.yaml", &till(&fleet, "broken")).unwrap();
     fleet.write_map("after/after.yaml", "after", "1").unwrap();
@@ -115,12 +116,23 @@ async fn an_object_is_as_healthy_as_its_expressions_say() {
     assert_ne!(kustomization(&status, "apps")["ready"]["status"], "True", "{status:#}");
     assert_ne!(kustomization(&status, "foreign")["ready"]["status"], "True", "{status:#}");
     assert_eq!(value_of(&maps, "after").await.unwrap(), None);
+    // What drifts meanwhile is put right, and the wait goes on.
+    change_by_hand(&maps, "beside", "by hand").await;
+    value_becomes(&mut agent, &maps, "beside", Some("1")).await;
 
     tell(&tills, "one", json!({"conditions": [{"type": "Synced", "status": "True"}]})).await;
     tell(&tills, "other", json!({"busy": false})).await;
     value_becomes(&mut agent, &maps, "after", Some("1")).await;
     let ready = |name: &'static str| move |status: &Value| kustomization(status, name)["ready"]["status"] == "True";
     status_becomes(&agent, "both are ready", |status| ready("apps")(status) && ready("foreign")(status)).await;
+    let history = agent.cli(&["history", "apps", "-o", "json"]).unwrap();
+    let history: Value = serde_json::from_str(&history.stdout).expect(&history.stderr);
+    let runs = history["runs"].as_array().unwrap();
+    let ended = |cause: &str, message: &str| {
+        runs.iter().any(|run| run["cause"] == cause && run["message"].to_string().contains(message))
+    };
+    assert!(ended("revision", "another run was asked for before it was healthy"), "{history:#}");
+    assert!(ended("drift", "Applied revision"), "{history:#}");
 
     // Another rule: what was seen by the old one counts for nothing.
     fleet.keep("apps", &apps(rules(kind, "", "status.phase == 'Open'"))).unwrap();

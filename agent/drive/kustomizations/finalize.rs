@@ -37,7 +37,7 @@ impl Drive {
         let Some(target) = self.target_or_report(name, Reported::Final) else { return };
         let owner = name.clone();
         let Some(state) = self.kustomizations.get_mut(name) else { return };
-        let job = Job {
+        let job = Box::new(Job {
             shared: self.shared.clone(),
             target,
             kustomization: spec,
@@ -58,7 +58,7 @@ impl Drive {
             search: false,
             versions: std::mem::take(&mut state.versions),
             rested: None,
-        };
+        });
         let in_cluster = self.declared.get(&resource(name)).is_some_and(|declared| declared.origin == Origin::Cluster);
         // The Kustomizations' definition is in the agent's own cluster, wherever the objects are.
         let own = self.targets.own.words();

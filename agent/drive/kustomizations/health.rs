@@ -155,6 +155,7 @@ impl Drive {
         // The verdicts stay for the message that says what was not healthy.
         if let Some(watching) = self.kustomizations.get_mut(name).and_then(|state| state.watching.as_mut()) {
             watching.due = None;
+            watching.pending = Vec::new();
         }
     }
 

@@ -408,7 +408,7 @@ impl Drive {
             mode: spec.mode,
             extent,
         };
-        let job = Job {
+        let job = Box::new(Job {
             shared: self.shared.clone(),
             target,
             kustomization: spec,
@@ -418,7 +418,7 @@ impl Drive {
             search,
             versions: std::mem::take(&mut state.versions),
             rested: state.rested.take(),
-        };
+        });
         let owner = name.clone();
         self.answer(async move { Event::Reported(owner, Box::new(Reported::Run(job.run().await))) });
     }

@@ -276,7 +276,7 @@ impl Drive {
             },
             (Outcome::Superseded | Outcome::Withheld, _) => Verdict {
                 reason: reason::PROGRESSING,
-                message: format!("revision {revision} was applied; something newer is wanted before it was healthy"),
+                message: format!("revision {revision} was applied; another run was asked for before it was healthy"),
             },
             (Outcome::Unhealthy, _) => {
                 Verdict { reason: reason::HEALTH_CHECK_FAILED, message: format!("{why}{}", more()) }

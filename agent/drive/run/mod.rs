@@ -317,8 +317,16 @@ impl Report {
 }
 
 impl Job {
-    /// Carries the run out.
-    pub(super) async fn run(mut self) -> Report {
+    /// Carries the run out, when it is its turn.
+    pub(super) async fn run(self: Box<Self>) -> Report {
+        let runs = self.target.runs.clone();
+        // It is never closed.
+        let _leave = runs.acquire().await;
+        // Large, and made only now: those of a thousand Kustomizations may wait.
+        Box::pin(self.carry_out()).await
+    }
+
+    async fn carry_out(mut self: Box<Self>) -> Report {
         let mut report = Report { target: self.target.serial, ..Report::default() };
         if let Err(error) = self.try_run(&mut report).await {
             report.error = Some(error);

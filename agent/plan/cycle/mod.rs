@@ -252,7 +252,7 @@ pub enum Outcome {
     Failed,
     /// The deadline passed before all was healthy, or something failed for good.
     Unhealthy,
-    /// Something newer was asked for before all was healthy.
+    /// Another run was asked for before all was healthy.
     Superseded,
     /// Deletions wait for others; the next run makes them.
     Deferred,
@@ -387,7 +387,11 @@ fn running(mut run: Run, event: Event, pace: &Pace, clock: Clock) -> (State, Vec
             (State::Running(run), wake)
         }
         // A repair goes on with the same deadline; what people or Git ask for begins anew.
-        (Stage::Waiting, Event::Asked(Cause::Drift)) => unwatch(begin(Cause::Drift, run.before(), pace)),
+        (Stage::Waiting, Event::Asked(Cause::Drift)) => {
+            let (state, effects) = begin(Cause::Drift, run.before(), pace);
+            let over = Effect::Conclude(Outcome::Superseded);
+            unwatch((state, std::iter::once(over).chain(effects).collect()))
+        }
         (Stage::Waiting, Event::Asked(cause)) if is_anew(cause) => {
             run.next = Next::Again(cause);
             unwatch(conclude(run, Outcome::Superseded, false, pace, clock))

@@ -52,6 +52,9 @@ fn a_new_revision_does_not_wait_for_the_health_of_the_old_one() {
 #[test]
 fn a_repair_while_waiting_keeps_the_deadline() {
     let waiting = [Asked(Cause::Revision), Built, Applied { wait: true }];
+    let (_, effects) = after(waiting.clone().into_iter().chain([Asked(Cause::Drift)]));
+    let over = Effect::Conclude(Outcome::Superseded);
+    assert_eq!(effects, [Effect::Unwatch, over, Effect::Build(Cause::Drift)], "the history has it, too");
     let repaired = waiting.into_iter().chain([Asked(Cause::Drift), Built, Applied { wait: true }]);
     let (_, effects) = after(repaired);
     let until = Duration::from_secs(33);
