@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use serde_json::Value;
 use similar::TextDiff;
@@ -96,7 +96,7 @@ async fn build_folder(
 
 async fn diff(
     cluster: &Cluster,
-    spec: &Rc<Kustomization>,
+    spec: &Arc<Kustomization>,
     manifests: &BTreeMap<ObjectId, Manifest>,
     broken: &[Broken],
     inventory: &Inventory,

@@ -8,6 +8,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 
 use litemap::LiteMap;
 use tokio::sync::mpsc;
@@ -104,7 +105,7 @@ pub(super) struct Live {
 }
 
 /// Whose rules of health the objects of each owner are judged by.
-pub(super) type Judges = HashMap<ResourceName, Rc<Kustomization>>;
+pub(super) type Judges = HashMap<ResourceName, Arc<Kustomization>>;
 
 impl Live {
     pub(super) fn new(

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use wickie_model::{Digest, ResourceName};
@@ -108,7 +109,7 @@ impl Drive {
     /// What asks a new commit of a source for the further paths that its Kustomizations build from.
     pub(super) fn further(&self, name: &ResourceName) -> Further {
         let specs = self.kustomizations.values().filter_map(|state| state.spec());
-        let specs: Vec<_> = specs.filter(|spec| spec.source == *name).map(|spec| (*spec).clone()).collect();
+        let specs: Arc<[_]> = specs.filter(|spec| spec.source == *name).collect();
         Further::new(move |snapshot| {
             let specs = specs.clone();
             async move { run::reach(&snapshot, &specs).await }

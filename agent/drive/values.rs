@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use serde_json::Value;
 use tokio::task::AbortHandle;
@@ -135,7 +136,7 @@ impl Drive {
     /// Whoever takes values from it is built again; whoever is for the cluster that its kubeconfig leads to is brought there.
     fn values_changed(&mut self, name: &ValuesName) {
         self.take_aim();
-        let takes = |spec: &Rc<Kustomization>| spec.watched_values().any(|named| named == *name);
+        let takes = |spec: &Arc<Kustomization>| spec.watched_values().any(|named| named == *name);
         let owners: Vec<_> = self
             .kustomizations
             .iter()

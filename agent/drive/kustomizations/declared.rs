@@ -1,6 +1,6 @@
 //! A Kustomization as it is declared: new, changed, invalid, or gone without a word.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -42,7 +42,7 @@ impl Drive {
         if declared.deleting {
             state.deleted = true;
             if let Ok(spec) = read {
-                state.spec = Some(Rc::new(spec));
+                state.spec = Some(Arc::new(spec));
                 self.watch_values();
             }
             return match self.role.writes() {
@@ -52,7 +52,7 @@ impl Drive {
         }
         match read {
             Ok(spec) => {
-                state.spec = Some(Rc::new(spec));
+                state.spec = Some(Arc::new(spec));
                 self.clear_stalled(name);
                 self.live_stale = true;
                 self.watch_values();

@@ -13,6 +13,7 @@ mod window;
 
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -49,7 +50,7 @@ pub(super) enum Reported {
 /// A Kustomization. There may be thousands, most of them at rest: what only one at work has lies apart.
 pub(super) struct KustomizationState {
     /// Nothing while it is not declared (what it has put into the cluster is remembered), or cannot be followed.
-    spec: Option<Rc<Kustomization>>,
+    spec: Option<Arc<Kustomization>>,
     digest: Option<Digest>,
     cycle: cycle::State,
     wake: Option<Moment>,
@@ -98,7 +99,7 @@ pub(super) struct KustomizationState {
 struct Current {
     cause: Cause,
     key: BuildKey,
-    spec: Rc<Kustomization>,
+    spec: Arc<Kustomization>,
     /// How much it may do.
     extent: Extent,
     /// It keeps up what was applied while something newer waits for the window.
@@ -178,7 +179,7 @@ impl KustomizationState {
         self.spec.as_ref().is_some_and(|spec| spec.health_checks.iter().any(|check| check.id == *id))
     }
 
-    pub(super) fn spec(&self) -> Option<Rc<Kustomization>> {
+    pub(super) fn spec(&self) -> Option<Arc<Kustomization>> {
         self.spec.clone()
     }
 

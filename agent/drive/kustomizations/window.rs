@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -40,14 +41,14 @@ pub(super) struct Waiting {
 /// What the cluster was last driven to.
 pub(super) struct Kept {
     key: BuildKey,
-    spec: Rc<Kustomization>,
+    spec: Arc<Kustomization>,
     inputs: Rc<Inputs>,
 }
 
 /// What a run is made from.
 pub(super) struct Basis {
     pub(super) key: BuildKey,
-    pub(super) spec: Rc<Kustomization>,
+    pub(super) spec: Arc<Kustomization>,
     /// Nothing where they are those of today.
     pub(super) inputs: Option<Rc<Inputs>>,
     /// Whether something newer waits, and was looked at.

@@ -6,6 +6,7 @@
 //! as Flux's artifacts hold none.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use wickie_kustomize::{Ahead, Partial};
 use wickie_model::{Digest, Hasher};
@@ -83,7 +84,7 @@ fn digest(found: &Found) -> Digest {
 /// What building these Kustomizations takes of a snapshot. That a build will fail is no matter here.
 pub(in crate::drive) async fn reach(
     snapshot: &Snapshot,
-    kustomizations: &[Kustomization],
+    kustomizations: &[Arc<Kustomization>],
 ) -> Result<Reached, SourceError> {
     let mut reached = Reached::default();
     for kustomization in kustomizations {

@@ -252,7 +252,7 @@ pub(super) struct Job {
     pub(super) shared: Shared,
     /// The cluster that it works in.
     pub(super) target: Target,
-    pub(super) kustomization: Rc<Kustomization>,
+    pub(super) kustomization: Arc<Kustomization>,
     pub(super) wanted: Rc<Wanted>,
     pub(super) policy: Policy,
     pub(super) inventory: Rc<Inventory>,
