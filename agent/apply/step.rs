@@ -90,7 +90,7 @@ impl Wire<'_> {
             created: sent.created,
             manifest: ignore::digest(manifest.digest(), &step.ignored),
             fingerprint: drift::fingerprint(&sent.object, Manager(MANAGER), &step.ignored),
-            resource_version: resource_version(&sent.object),
+            resource_version: drift::version(&sent.object["metadata"]),
             taken,
         })
     }
@@ -204,9 +204,4 @@ impl Wire<'_> {
             }
         }
     }
-}
-
-fn resource_version(object: &Value) -> u64 {
-    let text = object.pointer("/metadata/resourceVersion").and_then(Value::as_str);
-    text.and_then(|text| text.parse().ok()).unwrap_or(0)
 }

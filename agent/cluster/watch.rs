@@ -2,9 +2,13 @@
 //!
 //! ```text
 //!  Listing ──► Watching(version) ──► ended: Watching(version) again, at once if it lasted
-//!     ▲             │ 410, or an error event
+//!     ▲             │ 410, an error event, or a server that is not as far as `version`
 //!     └─────────────┴── other failure: the same again after a pause that grows
 //! ```
+//!
+//! Where a cluster was restored from a backup, versions have gone back with it. A server takes a watch from a version that
+//! it has not come to, and tells nothing until it has: so after every watch that did not end when it was to, the server is
+//! asked how far it is (kubernetes/kubernetes#107457).
 //!
 //! Guarantees: what is reported after [`Seen::All`] is complete up to that moment; an object that went while nobody
 //! was watching is missing from the next `All`. Versions are kept in memory; bookmarks keep them fresh, so that a
@@ -13,6 +17,7 @@
 //! Caveat: [`Seen::Gone`] from a watch with a label selector may only mean that the object lost its label.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::time::Duration;
 
 use kube::core::WatchEvent;
@@ -59,6 +64,10 @@ impl Selection {
         }
     }
 
+    fn params(&self) -> ListParams {
+        ListParams::default().labels(&self.labels).fields(&self.fields())
+    }
+
     fn namespace(&self) -> &str {
         match &self.within {
             Within::Cluster => "",
@@ -81,6 +90,8 @@ pub enum Seen<R = Value> {
     Blind(ApiError),
     /// It can be seen again, and what was seen before is still true: changes since then follow.
     Again,
+    /// The cluster is at an earlier version than it was, as after a restore from a backup. What there is follows.
+    SetBack,
 }
 
 impl<R> Seen<R> {
@@ -89,7 +100,7 @@ impl<R> Seen<R> {
         match self {
             Self::All(objects, _) => objects,
             Self::Here(object) | Self::Gone(object) => std::slice::from_mut(object),
-            Self::Blind(_) | Self::Again => &mut [],
+            Self::Blind(_) | Self::Again | Self::SetBack => &mut [],
         }
     }
 
@@ -139,12 +150,22 @@ const LASTS: u32 = 290;
 /// One that is open for longer has lost its server.
 const OVERDUE: Duration = Duration::from_secs(LASTS as u64 + 40);
 
+/// How long one has been open that ended as it was asked to.
+const IN_TIME: Range<Duration> = Duration::from_secs(LASTS as u64 - 5)..OVERDUE;
+
 /// A watch that lasted for less was none.
 const SHORTEST: Duration = Duration::from_secs(5);
 
 enum State {
     Listing,
-    Watching(String),
+    Watching(From),
+}
+
+/// Where a watch goes on.
+struct From {
+    version: String,
+    /// The server may not be as far, or no longer.
+    doubted: bool,
 }
 
 /// Watches whole objects until the receiver is dropped. `wrap` turns what is seen into the receiver's own words.
@@ -169,7 +190,7 @@ pub async fn watch_reduced<O: DeserializeOwned, R: Arrived, T>(
         let (watching, began) = (matches!(before, State::Watching(_)), tokio::time::Instant::now());
         let stepped = match before {
             State::Listing => list(&cluster, &selection, &sender, &read, &wrap).await,
-            State::Watching(version) => follow(&cluster, &selection, version, blind, &sender, &read, &wrap).await,
+            State::Watching(from) => follow(&cluster, &selection, from, blind, &sender, &read, &wrap).await,
         };
         let Some((next, trouble)) = stepped else { return };
         state = next;
@@ -208,12 +229,12 @@ async fn list<O: DeserializeOwned, R, T>(
     read: &impl Fn(O, Arrival) -> R,
     wrap: &impl Fn(Seen<R>) -> T,
 ) -> Stepped {
-    let params = ListParams::default().labels(&selection.labels).fields(&selection.fields());
+    let params = selection.params();
     let read = |object| read(object, Arrival::Listed);
     match cluster.list_in(selection.namespace(), &selection.kind, &params, selection.metadata, read).await {
         Ok(listed) => {
             sender.send(wrap(Seen::All(listed.items, listed.resource_version.clone()))).await.ok()?;
-            Some((State::Watching(listed.resource_version), None))
+            Some((State::Watching(From { version: listed.resource_version, doubted: false }), None))
         }
         Err(error) => Some((State::Listing, Some(error))),
     }
@@ -222,12 +243,23 @@ async fn list<O: DeserializeOwned, R, T>(
 async fn follow<O: DeserializeOwned, R: Arrived, T>(
     cluster: &Cluster,
     selection: &Selection,
-    mut version: String,
+    from: From,
     blind: bool,
     sender: &mpsc::Sender<T>,
     read: &impl Fn(O, Arrival) -> R,
     wrap: &impl Fn(Seen<R>) -> T,
 ) -> Stepped {
+    let From { mut version, doubted } = from;
+    if doubted {
+        match cluster.newest(selection.namespace(), &selection.kind, &selection.params()).await {
+            Ok(newest) if is_behind(&newest, &version) => {
+                sender.send(wrap(Seen::SetBack)).await.ok()?;
+                return Some((State::Listing, None));
+            }
+            Ok(_) => {}
+            Err(error) => return Some(after(version, error)),
+        }
+    }
     let tried = format!("watch {}", selection.kind.gvk().kind);
     let params = WatchParams::default().labels(&selection.labels).fields(&selection.fields()).timeout(LASTS);
     let requests = kube::core::Request::new(selection.kind.path(selection.namespace()));
@@ -245,6 +277,7 @@ async fn follow<O: DeserializeOwned, R: Arrived, T>(
     if blind {
         sender.send(wrap(Seen::Again)).await.ok()?;
     }
+    let opened = tokio::time::Instant::now();
     let mut overdue = std::pin::pin!(tokio::time::sleep(OVERDUE));
     loop {
         let event = tokio::select! {
@@ -253,7 +286,10 @@ async fn follow<O: DeserializeOwned, R: Arrived, T>(
             () = &mut overdue => Ok(None),
         };
         let seen = match event {
-            Ok(None) => return Some((State::Watching(version), None)),
+            Ok(None) => {
+                let doubted = !IN_TIME.contains(&opened.elapsed());
+                return Some((State::Watching(From { version, doubted }), None));
+            }
             Ok(Some(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
                 let object = read(object, Arrival::Event);
                 remember(&mut version, &object);
@@ -284,7 +320,7 @@ async fn follow<O: DeserializeOwned, R: Arrived, T>(
 /// After trouble: from the start where the version is no longer kept, otherwise where we were.
 fn after(version: String, error: ApiError) -> (State, Option<ApiError>) {
     match error.class {
-        Class::Unreachable | Class::Busy(_) => (State::Watching(version), Some(error)),
+        Class::Unreachable | Class::Busy(_) => (State::Watching(From { version, doubted: true }), Some(error)),
         _ => (State::Listing, Some(error)),
     }
 }
@@ -292,5 +328,16 @@ fn after(version: String, error: ApiError) -> (State, Option<ApiError>) {
 fn remember(version: &mut String, object: &impl Arrived) {
     if let Some(newer) = object.version() {
         newer.as_ref().clone_into(version);
+    }
+}
+
+/// Whether a server whose newest version is `newest` cannot have told of `seen`. What cannot be compared has to be listed
+/// anew.
+///
+/// Source: Kubernetes, "Resource versions": of one kind, they are numbers that grow.
+fn is_behind(newest: &str, seen: &str) -> bool {
+    match (newest.parse::<u64>(), seen.parse::<u64>()) {
+        (Ok(newest), Ok(seen)) => newest < seen,
+        _ => newest != seen,
     }
 }

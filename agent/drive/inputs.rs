@@ -144,7 +144,7 @@ impl Drive {
                     self.definition_gone(kind);
                 }
             }
-            Seen::Again => {
+            Seen::Again | Seen::SetBack => {
                 let gvk = Gvk::new("apiextensions.k8s.io/v1", "CustomResourceDefinition");
                 self.targets.own.reachable.borrow_mut().note(None, &gvk);
             }
@@ -209,7 +209,7 @@ impl Drive {
                     self.merge_one(&declared.resource, false);
                 }
             }
-            Seen::Again => {}
+            Seen::Again | Seen::SetBack => {}
             Seen::Blind(error) => {
                 if let Some(watched) = self.cluster_input.kinds.get_mut(&kind) {
                     watched.read |= !error.class.is_transient();

@@ -155,7 +155,7 @@ impl Office {
                 Some(Role::Writes { others })
             }
             Err(error) => {
-                self.elector.failed(since_boot());
+                self.elector.failed(lease, sent, since_boot());
                 match error.class {
                     // Somebody else was faster, or it was deleted. The watch will tell, and perhaps late.
                     Class::Stale | Class::NotFound => self.look().await,
@@ -169,6 +169,14 @@ impl Office {
     /// Reads it.
     async fn look(&mut self) {
         match self.cluster.get(&self.kind, &self.id).await {
+            Ok(object) if is_older(object.as_ref(), self.version.as_ref()) => {
+                tracing::warn!(
+                    lease = %self.id,
+                    "the cluster was set back, as by a restore from a backup: the Lease is one from before"
+                );
+                self.version = object.as_ref().and_then(version);
+                self.elector.set_back(object.as_ref().and_then(read), since_boot());
+            }
             Ok(object) => self.take(object.as_ref()),
             Err(error) => self.trouble(&error),
         }
@@ -180,19 +188,17 @@ impl Office {
             Seen::Here(object) => self.take(Some(&object)),
             Seen::Gone(_) => self.take(None),
             Seen::Blind(error) => self.trouble(&error),
-            Seen::Again => self.said = None,
+            Seen::Again | Seen::SetBack => self.said = None,
         }
         None
     }
 
     /// Takes in what was seen, unless something newer is known.
     fn take(&mut self, object: Option<&Value>) {
-        let number = |version: &Option<String>| version.as_ref().and_then(|version| version.parse::<u64>().ok());
-        let newer = object.and_then(version);
-        if object.is_some() && number(&newer) < number(&self.version) {
+        if is_older(object, self.version.as_ref()) {
             return;
         }
-        self.version = newer;
+        self.version = object.and_then(version);
         if self.elector.saw(object.and_then(read), since_boot()) == Means::Twin {
             let why = format!(
                 "another agent renews {} in the name of this node: give each its own NODE_NAME, or stop one of them",
@@ -243,6 +249,13 @@ fn micro_time(time: Timestamp) -> String {
 
 fn version(object: &Value) -> Option<String> {
     Some(object.pointer("/metadata/resourceVersion")?.as_str()?.to_owned())
+}
+
+/// Whether a Lease that is there is an earlier one than that of a version.
+fn is_older(object: Option<&Value>, known: Option<&String>) -> bool {
+    let number = |version: &str| version.parse::<u64>().ok();
+    object
+        .is_some_and(|object| version(object).as_deref().and_then(number) < known.map(String::as_str).and_then(number))
 }
 
 /// The Lease as an object holds it.

@@ -56,7 +56,8 @@ impl Sighting {
         let Some(left) = &entry.fingerprint else { return false };
         let seal = wanted.and_then(|wanted| wanted.seal(id));
         let sealed = |plain| seal.map_or(plain, |seal| seal.digest(plain));
-        if sealed(self.looks.metadata) == left.metadata {
+        // What a restored backup holds reads like what was left, and may hold other values.
+        if self.version >= left.version && sealed(self.looks.metadata) == left.metadata {
             return true;
         }
         // What is ignored is no part of what was left, and a part of what is seen.
@@ -131,7 +132,10 @@ impl Live {
 
     /// The watch that shows an object.
     fn watch_of(&self, id: &ObjectId) -> Option<&Watched> {
-        let wanted = (id.group.as_str(), id.kind.as_str(), self.within(id));
+        self.watch_at((&id.group, &id.kind, self.within(id)))
+    }
+
+    fn watch_at(&self, wanted: (&str, &str, &str)) -> Option<&Watched> {
         self.places.get_by(|((group, kind), within)| (group.as_str(), kind.as_str(), within.as_str()).cmp(&wanted))
     }
 
@@ -174,6 +178,21 @@ impl Live {
         }
     }
 
+    /// Whether a watch shows a cluster that was set back: by its own word, or because an object is an earlier one than was
+    /// seen, as where a restore has raised the versions of the cluster and not of what is in it.
+    pub(super) fn is_set_back(&self, gvk: &Gvk, namespace: &str, seen: &Seen<Option<Noticed>>) -> bool {
+        let objects = match seen {
+            Seen::SetBack => return true,
+            Seen::All(objects, _) => objects,
+            _ => return false,
+        };
+        let before = self.watch_at((&gvk.group, &gvk.kind, namespace)).and_then(|watched| watched.seen.as_ref());
+        let is_earlier = |now: &Noticed| {
+            before.and_then(|before| before.get(&now.id)).is_some_and(|before| now.version < before.version)
+        };
+        objects.iter().flatten().any(is_earlier)
+    }
+
     /// Takes in what a watch has seen; gives the objects that it may concern, with their owners. Without an object it
     /// may concern all of an owner's.
     pub(super) fn take(
@@ -190,7 +209,8 @@ impl Live {
                 watched.blind = Some(error);
                 Vec::new()
             }
-            Seen::Again => {
+            // With a cluster that was set back the loop begins anew.
+            Seen::Again | Seen::SetBack => {
                 watched.blind = None;
                 Vec::new()
             }
@@ -349,6 +369,7 @@ mod tests {
     use kube::Client;
     use kube::client::Body;
     use serde_json::{Value, json};
+    use wickie_model::Fingerprint;
 
     use super::*;
     use crate::render::OWNER_NAMESPACE;
@@ -418,6 +439,33 @@ mod tests {
         let refused = ApiError::other("watch Deployment".to_owned(), "no");
         live.take(&gvk(), String::new(), Seen::Blind(refused));
         assert!(!live.absorb(&place, &nothing), "that it can be seen again is news");
+    }
+
+    #[tokio::test]
+    async fn an_object_that_is_earlier_than_it_was_is_not_as_it_was_left_and_tells_of_a_restore() {
+        let place = (("apps".to_owned(), "Deployment".to_owned()), String::new());
+        let live = watched(&place);
+        let mut live = live.borrow_mut();
+        let listed = |version: &str| {
+            let at = |it: &mut Value| it["metadata"]["resourceVersion"] = json!(version);
+            Seen::All(vec![Some(change(at))], "50".to_owned())
+        };
+        for (version, set_back) in [("40", true), ("41", false), ("42", false)] {
+            assert_eq!(live.is_set_back(&gvk(), "", &listed(version)), set_back, "{version}");
+        }
+        assert!(!live.is_set_back(&gvk(), "shop", &listed("40")), "another watch has seen it");
+
+        let left = |version| {
+            let (uid, digest) = ("7".to_owned(), noticed(&till()).looks.unwrap().metadata);
+            let left = Fingerprint { uid, version, metadata: digest, fields: digest, values: digest };
+            Entry { fingerprint: Some(Arc::new(left)), ..Entry::planned("v1") }
+        };
+        live.take(&gvk(), String::new(), listed("42"));
+        let id = noticed(&till()).id;
+        let Look::Seen(seen) = live.look(&id) else { panic!("it was seen") };
+        for (version, as_left) in [(0, true), (41, true), (42, true), (43, false)] {
+            assert_eq!(seen.is_as_left(&id, &left(version), None), as_left, "{version}");
+        }
     }
 
     #[test]

@@ -30,16 +30,17 @@ mod records;
 mod release;
 mod rollback;
 mod run;
+mod settings;
 mod sources;
 mod supervise;
 mod targets;
 mod tasks;
 mod usage;
 mod values;
+mod watching;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -48,21 +49,21 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, mpsc, watch};
 use wickie_model::{Gvk, Inventory, Resource, ResourceKind, ResourceName, Revision, Trial};
-use wickie_plan::HealthRules;
 use wickie_plan::course::Course;
 
 use crate::cluster::watch::Seen;
-use crate::cluster::{Class, Cluster, ConnectError, Connection, Fence};
+use crate::cluster::{Cluster, Fence};
 use crate::config::git::GitSource;
 use crate::config::{Declared, Files, KubeConfigRef, NodeConfig, Secrets, ValuesName};
 use crate::report::Reporter;
-use crate::serve::{self, Command, Hooks, Metrics, ServeError, Served, Supervisor, SupervisorError};
+use crate::serve::{self, Command, Hooks, Metrics, Served, Supervisor};
 use crate::source::{Git, Polled, Snapshot, SourceError, Verified};
-use crate::store::{Batch, Bounds, DataDir, Record, Store, StoreError};
+use crate::store::{Batch, Record, Store, StoreError};
 use announce::Announcer;
 use claims::Claims;
 use clock::Clock;
 pub use lease::parse_lease;
+pub use settings::{DriveError, Settings};
 
 use kustomizations::{Built, KustomizationState, Reported};
 use lease::Role;
@@ -73,58 +74,6 @@ use sources::SourceState;
 use supervise::Pulse;
 use targets::{Aim, NoTarget, Targets};
 use tasks::Tasks;
-
-/// How the agent is to run.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Where its state is.
-    pub data_dir: DataDir,
-    /// Configuration files and folders.
-    pub config: Vec<PathBuf>,
-    /// Which cluster.
-    pub connection: Connection,
-    /// Where metrics, probes and webhooks are served, if anywhere.
-    pub listen: Option<SocketAddr>,
-    /// How large the store may grow.
-    pub bounds: Bounds,
-    /// Whether to end when everything declared has been through one run.
-    pub once: bool,
-    /// Whether objects in the cluster are taken without the label that opts them in, where the CRDs are not ours.
-    pub all: bool,
-    /// Whether to take over from a Flux that is active.
-    pub takeover: bool,
-    /// The node's name, for reports.
-    pub node: String,
-    /// The namespace that wickie lives in.
-    pub namespace: String,
-    /// How long the Lease lasts by which the agents of several nodes agree who writes; without it this one does.
-    pub lease: Option<Duration>,
-    /// Whether our account may list and watch within namespaces alone.
-    pub by_namespace: bool,
-}
-
-/// Why the agent could not start, or had to stop.
-#[derive(Debug, thiserror::Error)]
-pub enum DriveError {
-    /// The cluster's address or credentials.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The control socket.
-    #[error(transparent)]
-    Serve(#[from] ServeError),
-    /// Whoever started it.
-    #[error(transparent)]
-    Supervisor(#[from] SupervisorError),
-    /// With `--once`: something did not become ready.
-    #[error("not everything is ready; see wickie status")]
-    NotReady,
-    /// With `--once`: nothing was declared.
-    #[error("nothing is declared: --config names no GitRepository or Kustomization, and the cluster has none")]
-    Nothing,
-}
 
 /// What comes back to the loop.
 enum Event {
@@ -204,6 +153,8 @@ struct Drive {
     store_trouble: Option<String>,
     /// The kinds to watch may be others now.
     live_stale: bool,
+    /// A cluster was seen that is at an earlier version than it was.
+    set_back: bool,
 }
 
 /// Runs the agent until it is told to stop.
@@ -240,9 +191,13 @@ async fn run_here(settings: Settings, supervisor: &mut Supervisor) -> Result<(),
         None => None,
     };
     let mut role = lease::standing(&settings, &cluster, fence);
+    let mut others = false;
     loop {
         let (events, inbox) = mpsc::channel(QUEUE);
-        let now = role.borrow_and_update().clone();
+        let now = match role.borrow_and_update().clone() {
+            Role::Writes { .. } if others => Role::Writes { others },
+            now => now,
+        };
         let (settings, cluster, server) = (settings.clone(), cluster.clone(), server.clone());
         let mut drive = pulse.during(Drive::new(settings, now, store.clone(), cluster, server, events)).await?;
         (drive.hooks, drive.metrics) = (hooks.clone(), metrics.clone());
@@ -252,7 +207,8 @@ async fn run_here(settings: Settings, supervisor: &mut Supervisor) -> Result<(),
         drive.tasks.end().await;
         match ended? {
             Ended::Stopped => return Ok(()),
-            Ended::Role => {}
+            Ended::Role => others = false,
+            Ended::SetBack => others = true,
         }
     }
 }
@@ -263,6 +219,8 @@ enum Ended {
     Stopped,
     /// This agent has come to write, or may no longer.
     Role,
+    /// A cluster is not as this agent left it, and has forgotten that it was: nothing that is in memory counts.
+    SetBack,
 }
 
 impl Drive {
@@ -353,6 +311,7 @@ impl Drive {
             moved: BTreeSet::new(),
             store_trouble: None,
             live_stale: true,
+            set_back: false,
             settings,
             role,
             remembered,
@@ -387,6 +346,9 @@ impl Drive {
             if self.settings.once && self.is_settled() {
                 return self.end_once().await.map(|()| Ended::Stopped);
             }
+            if self.set_back {
+                return Ok(self.leave(Ended::SetBack).await);
+            }
             if pulse.turned(news) {
                 pulse.status(&self.standing().line());
             }
@@ -404,9 +366,7 @@ impl Drive {
                 Ok(()) = role.changed() => {
                     let now = role.borrow_and_update().clone();
                     if now.writes() || self.role.writes() {
-                        self.ledger.write_to(&mut self.batch);
-                        self.write().await;
-                        return Ok(Ended::Role);
+                        return Ok(self.leave(Ended::Role).await);
                     }
                     // It stands by as before, and knows better why.
                     self.role = now;
@@ -437,6 +397,12 @@ impl Drive {
                 }
             };
         }
+    }
+
+    async fn leave(&mut self, why: Ended) -> Ended {
+        self.ledger.write_to(&mut self.batch);
+        self.write().await;
+        why
     }
 
     fn take(&mut self, event: Event) {
@@ -529,73 +495,6 @@ impl Drive {
             |resource: &&Resource| matches!(resource.kind, ResourceKind::GitRepository | ResourceKind::Kustomization);
         let ready = self.declared.keys().filter(of_ours).all(|resource| self.is_ready(resource));
         if ready { Ok(()) } else { Err(DriveError::NotReady) }
-    }
-
-    /// The kinds to watch in each cluster: those of every inventory, whole where health is waited for.
-    fn watch_live(&mut self) {
-        if !std::mem::take(&mut self.live_stale) {
-            return;
-        }
-        for target in self.targets.all() {
-            let is_for = |state: &KustomizationState| self.role.writes() && state.is_for(target.serial);
-            let here: Vec<_> = self.kustomizations.iter().filter(|(_, state)| is_for(state)).collect();
-            let mut live = target.live.borrow_mut();
-            let mut wanted: HashMap<(&str, &str, &str), (&str, bool)> = HashMap::new();
-            for (_, kustomization) in &here {
-                let whole = kustomization.waits_for_all();
-                for (id, entry) in &*kustomization.inventory {
-                    let place = wanted.entry((&id.group, &id.kind, live.within(id))).or_insert((&entry.version, false));
-                    place.1 |= whole || kustomization.checks(id);
-                }
-            }
-            let owned = |((group, kind, within), (version, whole)): ((&str, &str, &str), (&str, bool))| {
-                (((group.to_owned(), kind.to_owned()), within.to_owned()), (version.to_owned(), whole))
-            };
-            let wanted = wanted.into_iter().map(owned).collect();
-            let judge = |name: &ResourceName, state: &KustomizationState| {
-                state.spec().filter(|spec| spec.health_rules != HealthRules::default()).map(|spec| (name.clone(), spec))
-            };
-            let judges = here.into_iter().filter_map(|(name, state)| judge(name, state)).collect();
-            live.watch(&wanted, judges);
-        }
-    }
-
-    fn live_seen(&mut self, serial: u64, gvk: &Gvk, namespace: String, mut seen: Seen<Option<Noticed>>) {
-        // What a connection has still seen that is given up is of no use.
-        let Some(target) = self.targets.by_serial(serial) else { return };
-        target.reachable.borrow_mut().note(seen.blind(), gvk);
-        let forbidden = seen.blind().is_some_and(|error| error.class == Class::Forbidden);
-        let again = matches!(seen, Seen::Again);
-        // One name in memory for what has a name already.
-        let claims = self.shared.claims.borrow();
-        for noticed in seen.objects().iter_mut().flatten() {
-            if let Some(id) = claims.known(&noticed.id) {
-                noticed.id = id.clone();
-            }
-            if let Some((owner, _)) = self.kustomizations.get_key_value(&noticed.owner) {
-                noticed.owner = owner.clone();
-            }
-        }
-        drop(claims);
-        let concerned = target.live.borrow_mut().take(gvk, namespace, seen);
-        target.seen.notify_waiters();
-        if forbidden {
-            self.ask_for_unlisted(serial);
-        }
-        if again {
-            self.look_again_at_health(serial);
-        }
-        let mut checked = BTreeSet::new();
-        for (owner, object) in concerned {
-            // An agent of that cluster may have a Kustomization of the same name.
-            if !self.kustomizations.get(&owner).is_some_and(|state| state.is_for(serial)) {
-                continue;
-            }
-            self.look_for_drift(&owner, object.as_ref());
-            if checked.insert(owner.clone()) {
-                self.look_at_health(&owner, object.as_ref());
-            }
-        }
     }
 }
 

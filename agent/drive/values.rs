@@ -117,7 +117,7 @@ impl Drive {
             Seen::Here(object) => read(name, &object),
             Seen::Gone(_) => Known::Absent,
             // What was read before is what counts until something else is read.
-            Seen::Again => return,
+            Seen::Again | Seen::SetBack => return,
             Seen::Blind(error) if watched.known.was_read() && error.class.is_transient() => return,
             Seen::Blind(error) => Known::Unusable(Trouble::Unseen { name: name.clone(), error: Box::new(error) }),
         };

@@ -14,6 +14,9 @@ use crate::{Digest, ObjectMap};
 pub struct Fingerprint {
     /// The object's uid: another one means that it was deleted and made again.
     pub uid: String,
+    /// The resourceVersion it was read at; 0 where that is not known. One that is earlier shows an earlier state, whatever its
+    /// metadata: a cluster that is restored from a backup has the managedFields of that time, and they hold no values.
+    pub version: u64,
     /// Generation, labels, annotations, owners, finalizers and every managedFields entry but `subresource: status`.
     /// As long as it is the same, an event says nothing new and the object need not be read.
     pub metadata: Digest,

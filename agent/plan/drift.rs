@@ -26,10 +26,18 @@ pub fn fingerprint(object: &Value, manager: Manager<'_>, ignored: &[Pointer]) ->
     digest_values(&mut values, owned, Some(object));
     Some(Fingerprint {
         uid: metadata.get("uid")?.as_str()?.to_owned(),
+        version: version(metadata),
         metadata: metadata_digest(metadata),
         fields: Digest::of_json(owned),
         values: values.finish(),
     })
+}
+
+/// The version of an object, from its metadata; 0 where it has none that is a number.
+///
+/// Source: Kubernetes, "Resource versions": of one kind, they are numbers that grow.
+pub fn version(metadata: &Value) -> u64 {
+    text(metadata, "resourceVersion").parse().unwrap_or(0)
 }
 
 /// The digest of all that an event's metadata says beyond "its status was updated".

@@ -14,6 +14,7 @@
 //!
 //! Source: `client-go/tools/leaderelection`; `coordination.k8s.io/v1`, Lease.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::cycle::Moment;
@@ -30,6 +31,9 @@ pub struct Lease {
     /// How often it went from one to another.
     pub transitions: u64,
 }
+
+/// How many writes without an answer are remembered: by the time that there were so many, the Lease is anybody's.
+const UNANSWERED: usize = 16;
 
 /// What to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,18 +64,32 @@ pub struct Elector {
     seen: Option<(Lease, Moment)>,
     /// It is ours until then.
     until: Option<Moment>,
+    /// What we wrote last and had no good answer to, and when it was sent: it may stand there all the same.
+    unanswered: VecDeque<(Lease, Moment)>,
     /// Somebody else bears our name: what stands in it is theirs.
     twin: bool,
     /// Not before then, after a write that failed.
     again: Moment,
     /// The Lease was looked at.
     looked: bool,
+    /// The cluster is not as it was left, whoever wrote to it.
+    set_back: bool,
 }
 
 impl Elector {
     /// An agent that calls itself `me`, and lets the Lease last for `lasts` from each renewal.
     pub fn new(me: impl Into<String>, lasts: Duration) -> Self {
-        Self { me: me.into(), lasts, seen: None, until: None, twin: false, again: Moment::ZERO, looked: false }
+        Self {
+            me: me.into(),
+            lasts,
+            seen: None,
+            until: None,
+            unanswered: VecDeque::new(),
+            twin: false,
+            again: Moment::ZERO,
+            looked: false,
+            set_back: false,
+        }
     }
 
     /// Whether it is ours.
@@ -100,22 +118,39 @@ impl Elector {
         if self.seen.as_ref().is_some_and(|(before, _)| *before == lease) {
             return Seen::Same;
         }
+        if let Some((_, sent)) = self.unanswered.iter().find(|(sent, _)| *sent == lease) {
+            self.written(lease, *sent);
+            return Seen::Same;
+        }
         let news = self.until.take().is_some() && lease.holder == self.me;
         self.twin |= news;
         self.seen = Some((lease, now));
         if news { Seen::Twin } else { Seen::Others }
     }
 
+    /// The Lease as a read shows it that shows one from before those that were known: the cluster was restored from a backup.
+    /// It begins as after a start: what stands in our name is what we wrote at that time.
+    pub fn set_back(&mut self, lease: Option<Lease>, now: Moment) {
+        *self = Self { set_back: true, ..Self::new(std::mem::take(&mut self.me), self.lasts) };
+        self.saw(lease, now);
+    }
+
     /// A write of ours was accepted, which was sent at `sent`.
     pub fn written(&mut self, lease: Lease, sent: Moment) {
         self.seen = Some((lease, sent));
         self.until = Some(sent + self.lasts);
+        self.unanswered.clear();
         self.twin = false;
+        self.set_back = false;
         self.again = Moment::ZERO;
     }
 
-    /// A write of ours failed.
-    pub fn failed(&mut self, now: Moment) {
+    /// A write of ours failed, which was sent at `sent`, or its answer was lost.
+    pub fn failed(&mut self, lease: Lease, sent: Moment, now: Moment) {
+        if self.unanswered.len() == UNANSWERED {
+            self.unanswered.pop_front();
+        }
+        self.unanswered.push_back((lease, sent));
         self.again = now + self.lasts / 10;
     }
 
@@ -137,12 +172,13 @@ impl Elector {
         lease.holder == self.me && !self.twin
     }
 
-    /// What to write, `renewed` being the time as it is written. Also whether another may have held it in between.
+    /// What to write, `renewed` being the time as it is written. Also whether the cluster may be other than we left it:
+    /// another may have held it in between.
     pub fn proposal(&self, renewed: String) -> (Lease, bool) {
         let before = self.seen.as_ref().map(|(lease, _)| lease);
         let ours = before.is_some_and(|lease| self.is_ours(lease));
         let transitions = before.map_or(0, |lease| lease.transitions + u64::from(!ours));
-        (Lease { holder: self.me.clone(), lasts: self.lasts, renewed, transitions }, !ours)
+        (Lease { holder: self.me.clone(), lasts: self.lasts, renewed, transitions }, !ours || self.set_back)
     }
 }
 
@@ -198,7 +234,7 @@ mod tests {
         assert_eq!(elector.next(at(25)), Move::Wait(at(39)));
         assert_eq!(elector.next(at(39)), Move::Write);
         // Somebody else was faster.
-        elector.failed(at(39));
+        elector.failed(lease("me", "d"), at(39), at(39));
         assert_eq!(elector.next(at(39)), Move::Wait(at(39) + LASTS / 10));
         elector.saw(Some(lease("third", "c")), at(40));
         assert_eq!(elector.next(at(41)), Move::Wait(at(55)));
@@ -217,6 +253,38 @@ mod tests {
             assert_eq!(elector.saw(seen, at(2)), means);
             assert!(!elector.holds(at(2)));
         }
+    }
+
+    #[test]
+    fn what_we_wrote_before_a_backup_is_taken_back_at_once_and_another_s_is_waited_for() {
+        for (stands, next, transitions) in
+            [("me", Move::Write, 4), ("other", Move::Wait(at(22)), 5), ("", Move::Write, 5)]
+        {
+            let mut elector = elector();
+            elector.saw(None, at(0));
+            elector.written(lease("me", "b"), at(5));
+            elector.failed(lease("me", "d"), at(7), at(7));
+            elector.set_back(Some(lease(stands, "a")), at(7));
+            assert!(!elector.holds(at(7)), "it may be another's by now");
+            assert_eq!(elector.next(at(7)), next);
+            let (proposal, others) = elector.proposal("c".to_owned());
+            assert_eq!((proposal.holder.as_str(), proposal.transitions, others), ("me", transitions, true));
+            elector.written(proposal, at(22));
+            assert!(elector.holds(at(23)) && !elector.proposal("d".to_owned()).1);
+        }
+    }
+
+    #[test]
+    fn a_write_of_ours_whose_answer_was_lost_is_no_twin_s() {
+        let mut elector = elector();
+        elector.saw(None, at(0));
+        elector.written(lease("me", "a"), at(0));
+        for (renewed, sent) in [("b", 5), ("c", 7)] {
+            elector.failed(lease("me", renewed), at(sent), at(sent + 1));
+        }
+        assert_eq!(elector.saw(Some(lease("me", "b")), at(9)), Seen::Same);
+        assert_eq!(elector.until(), Some(at(5) + LASTS), "it counts from when it was sent");
+        assert_eq!(elector.saw(Some(lease("me", "z")), at(10)), Seen::Twin);
     }
 
     /// Both would take it from each other as fast as they can.
@@ -241,18 +309,23 @@ mod tests {
         pause: u64,
         flight: u64,
         lost: bool,
+        answered: bool,
         frozen: u64,
     }
 
     fn turn() -> impl Strategy<Value = Turn> {
-        (0..2_usize, 0..6_000_u64, 0..4_000_u64, prop::bool::weighted(0.2), prop::option::weighted(0.1, 0..60_000_u64))
-            .prop_map(|(agent, pause, flight, lost, frozen)| Turn {
+        let (lost, answered) = (prop::bool::weighted(0.2), prop::bool::weighted(0.8));
+        let frozen = prop::option::weighted(0.1, 0..60_000_u64);
+        (0..2_usize, 0..6_000_u64, 0..4_000_u64, lost, answered, frozen).prop_map(
+            |(agent, pause, flight, lost, answered, frozen)| Turn {
                 agent,
                 pause,
                 flight,
                 lost,
+                answered,
                 frozen: frozen.unwrap_or(0),
-            })
+            },
+        )
     }
 
     proptest! {
@@ -276,7 +349,10 @@ mod tests {
                     // The server has it at some time, and the answer comes at another; nobody wrote in between.
                     now += Duration::from_millis(turn.flight);
                     server = Some(lease.clone());
-                    agents[turn.agent].written(lease, sent);
+                    match turn.answered {
+                        true => agents[turn.agent].written(lease, sent),
+                        false => agents[turn.agent].failed(lease, sent, now),
+                    }
                 }
                 prop_assert!(agents.iter().filter(|agent| agent.holds(now)).count() <= 1);
             }

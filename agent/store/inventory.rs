@@ -27,7 +27,7 @@ impl Store {
             let mut statement = connection
                 .prepare_cached(
                     "SELECT owner_namespace, owner_name, api_group, kind, namespace, name,
-                            version, state, manifest, uid, metadata, fields, live_values FROM inventory",
+                            version, state, manifest, uid, metadata, fields, live_values, seen_at FROM inventory",
                 )
                 .map_err(failed())?;
             let mut rows = statement.query([]).map_err(failed())?;
@@ -66,8 +66,8 @@ pub(super) fn change(transaction: &Transaction<'_>, change: &InventoryChange) ->
     let mut put = transaction
         .prepare_cached(
             "INSERT OR REPLACE INTO inventory (owner_namespace, owner_name, api_group, kind, namespace, name,
-                 version, state, manifest, uid, metadata, fields, live_values)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+                 version, state, manifest, uid, metadata, fields, live_values, seen_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         )
         .map_err(StoreError::sql("write an inventory"))?;
     for (id, entry) in &change.put {
@@ -86,6 +86,7 @@ pub(super) fn change(transaction: &Transaction<'_>, change: &InventoryChange) ->
             seen.map(|seen| seen.metadata.as_bytes()),
             seen.map(|seen| seen.fields.as_bytes()),
             seen.map(|seen| seen.values.as_bytes()),
+            seen.map(|seen| seen.version.cast_signed()),
         ])
         .map_err(StoreError::sql("write an inventory"))?;
     }
@@ -138,7 +139,9 @@ fn read(row: &Row<'_>) -> rusqlite::Result<(ResourceName, ObjectId, Entry)> {
     let digest = |index| row.get::<_, Option<[u8; 32]>>(index).map(|bytes| bytes.map(Digest::from_bytes));
     let fingerprint = match (row.get(9)?, digest(10)?, digest(11)?, digest(12)?) {
         (Some(uid), Some(metadata), Some(fields), Some(values)) => {
-            Some(Arc::new(Fingerprint { uid, metadata, fields, values }))
+            // What an earlier release has written tells no version: then none is earlier.
+            let version = row.get::<_, Option<i64>>(13)?.unwrap_or(0).cast_unsigned();
+            Some(Arc::new(Fingerprint { uid, version, metadata, fields, values }))
         }
         _ => None,
     };
@@ -165,6 +168,7 @@ mod tests {
             manifest: Some(digest),
             fingerprint: Some(Arc::new(Fingerprint {
                 uid: "u".into(),
+                version: u64::MAX,
                 metadata: digest,
                 fields: digest,
                 values: digest,

@@ -15,6 +15,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migration-trials.sql"),
     include_str!("migration-traffic.sql"),
     include_str!("migration-floor.sql"),
+    include_str!("migration-seen-at.sql"),
 ];
 
 /// How the file was found.

@@ -33,6 +33,7 @@ mod release;
 mod remote;
 mod rebuild;
 mod reports;
+mod restored;
 mod rollback;
 mod systemd;
 mod trust;

@@ -56,7 +56,7 @@ pub mod wait;
 
 pub use agent::{Agent, AgentOptions};
 pub use api_proxy::{ApiProxy, ApiProxyOptions};
-pub use control_plane::{ControlPlane, Options};
+pub use control_plane::{Backup, ControlPlane, Options};
 pub use fault::{Fault, Rule, When};
 pub use fleet::Fleet;
 pub use flux::KustomizeController;

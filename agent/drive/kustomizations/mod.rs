@@ -196,6 +196,13 @@ impl KustomizationState {
         }
     }
 
+    /// Whether an object that is at `version` was left at a later one, by an agent that ran before this one did.
+    pub(super) fn left_later(&self, id: &ObjectId, version: u64) -> bool {
+        let left = self.inventory.get(id).and_then(|entry| entry.fingerprint.as_ref());
+        // What a watch shows may be older than our own write.
+        left.is_some_and(|left| version < left.version) && !self.versions.contains_key(id)
+    }
+
     /// What was written was written to another cluster, or may have been.
     pub(super) fn forget_versions(&mut self) {
         self.versions.clear();

@@ -389,7 +389,7 @@ impl Job {
                 tracing::warn!(kustomization = %owner, objects, "objects carry its labels, none of which Git has: they are left alone");
                 return Ok(true);
             }
-            tracing::warn!(kustomization = %owner, objects, left, "the store knows nothing of what it has put into the cluster: its inventory is taken from the objects' labels");
+            tracing::warn!(kustomization = %owner, objects, left, "the store does not know all that it has put into the cluster: its inventory is completed from the objects' labels");
         }
         let new = wanted.into_iter().chain(unwanted).filter(|(id, _)| !self.inventory.contains_key(id)).collect();
         self.commit(new, Vec::new(), None).await?;

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Namespace, Node, ServiceAccount};
 use kube::api::{ListParams, ObjectMeta, PostParams};
@@ -24,6 +24,11 @@ use crate::parts;
 use crate::port::Port;
 use crate::scratch::Scratch;
 use crate::tls::{self, Authority, Identity};
+
+mod etcd;
+
+pub use etcd::Backup;
+use etcd::Etcd;
 
 /// What a control plane consists of.
 #[derive(Clone, Debug)]
@@ -58,19 +63,15 @@ pub struct ControlPlane {
     // Dropped in this order: first who asks, then who answers.
     helpers: Mutex<Vec<Child>>,
     api: Mutex<Option<Child>>,
-    etcd: Mutex<Child>,
+    etcd: Etcd,
     api_command: Command,
-    ports: Ports,
+    /// The API server's, and those of its helpers.
+    port: Port,
+    helper_ports: Vec<Port>,
     authority: Authority,
     admin: Identity,
     folder: Scratch,
     _sweeper: Sweeper,
-}
-
-struct Ports {
-    api: Port,
-    etcd: Port,
-    _others: Vec<Port>,
 }
 
 static SHARED: OnceCell<Result<ControlPlane, String>> = OnceCell::const_new();
@@ -108,21 +109,17 @@ impl ControlPlane {
         });
         let programs = programs.await??;
         let folder = Scratch::new("control-plane");
-        let (etcd_port, peer_port, api_port) = (Port::free()?, Port::free()?, Port::free()?);
         let authority = Authority::new("wickie test cluster")?;
         let admin = authority.client("admin", &["system:masters"])?;
-        let etcd = Child::spawn(
-            "etcd",
-            &etcd_command(&programs.etcd, &folder, &etcd_port, &peer_port),
-            &folder.join("etcd.log"),
-        )?;
-        let api_command = api_command(&programs, &options, &folder, &authority, &api_port, &etcd_port)?;
+        let (etcd, port) = (Etcd::start(&programs.etcd, folder.path())?, Port::free()?);
+        let api_command = api_command(&programs, &options, &folder, &authority, &port, &etcd)?;
         let mut started = Self {
             helpers: Mutex::default(),
             api: Mutex::default(),
-            etcd: Mutex::new(etcd),
+            etcd,
             api_command,
-            ports: Ports { api: api_port, etcd: etcd_port, _others: vec![peer_port] },
+            port,
+            helper_ports: Vec::new(),
             authority,
             admin,
             _sweeper: Sweeper::of(&folder)?,
@@ -136,12 +133,12 @@ impl ControlPlane {
 
     /// `https://127.0.0.1:port`.
     pub fn url(&self) -> String {
-        format!("https://{}", self.ports.api.addr())
+        format!("https://{}", self.port.addr())
     }
 
     /// The address of the API server.
     pub fn addr(&self) -> std::net::SocketAddr {
-        self.ports.api.addr()
+        self.port.addr()
     }
 
     /// Who signed the API server's certificate and the clients'.
@@ -249,7 +246,7 @@ impl ControlPlane {
         *lock(&self.api) = Some(child);
         let client = self.client().await;
         for _ in 0..1200 {
-            lock(&self.etcd).check()?;
+            self.etcd.check()?;
             lock(&self.api).as_mut().context("the API server was stopped while it started")?.check()?;
             if client.request_text(hyper::Request::get("/readyz").body(Vec::new())?).await.is_ok() {
                 return Ok(());
@@ -267,7 +264,7 @@ impl ControlPlane {
     /// When etcd or the API server does not answer.
     pub async fn expire_resource_versions(&self) -> Result<()> {
         self.stop_api();
-        self.compact().await?;
+        self.etcd.compact().await?;
         self.start_api().await
     }
 
@@ -277,27 +274,29 @@ impl ControlPlane {
     /// # Errors
     /// When etcd does not answer.
     pub async fn compact(&self) -> Result<()> {
-        // One write more, so that the newest revision before it is among those that go.
-        let put = self.ask_etcd("put", &json!({ "key": "d2lja2ll", "value": "" })).await?;
-        let revision = put["header"]["revision"].as_str().context("etcd names its revision")?.to_owned();
-        self.ask_etcd("compaction", &json!({ "revision": revision, "physical": true })).await?;
-        Ok(())
+        self.etcd.compact().await
     }
 
-    /// etcd's own JSON gateway.
-    async fn ask_etcd(&self, verb: &str, body: &Value) -> Result<Value> {
-        let stream = tokio::net::TcpStream::connect(self.ports.etcd.addr()).await?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream)).await?;
-        let driver = tokio::spawn(connection);
-        let body = http_body_util::Full::new(bytes::Bytes::from(body.to_string()));
-        let request = hyper::Request::post(format!("/v3/kv/{verb}")).header("host", "etcd").body(body)?;
-        let answer = sender.send_request(request).await?;
-        let status = answer.status();
-        let bytes = http_body_util::BodyExt::collect(answer.into_body()).await?.to_bytes();
-        driver.abort();
-        ensure!(status.is_success(), "etcd answered {verb} with {status}: {}", String::from_utf8_lossy(&bytes));
-        Ok(serde_json::from_slice(&bytes)?)
+    /// A backup of the whole cluster, as `etcdutl` or `k3s etcd-snapshot` take one. The API server is away meanwhile.
+    ///
+    /// # Errors
+    /// When the disk does not take it, or what was stopped does not start again.
+    pub async fn back_up(&self) -> Result<Backup> {
+        self.stop_api();
+        let backup = self.etcd.back_up()?;
+        self.start_api().await?;
+        Ok(backup)
+    }
+
+    /// Puts the cluster back where it was when it was backed up, resource versions and all, as a restore does that is not told
+    /// to raise them.
+    ///
+    /// # Errors
+    /// As [`ControlPlane::back_up`].
+    pub async fn restore(&self, backup: &Backup) -> Result<()> {
+        self.stop_api();
+        self.etcd.restore(backup)?;
+        self.start_api().await
     }
 
     fn write_kubeconfig(&self, name: &str, identity: &Identity) -> Result<PathBuf> {
@@ -379,7 +378,7 @@ impl ControlPlane {
     fn port(&mut self) -> Result<u16> {
         let port = Port::free()?;
         let number = port.number();
-        self.ports._others.push(port);
+        self.helper_ports.push(port);
         Ok(number)
     }
 }
@@ -413,20 +412,6 @@ impl Programs {
     }
 }
 
-fn etcd_command(program: &Path, folder: &Path, client: &Port, peer: &Port) -> Command {
-    let (client, peer) = (format!("http://{}", client.addr()), format!("http://{}", peer.addr()));
-    let mut command = Command::new(program);
-    command
-        .arg("--name=bench")
-        .arg(flag("data-dir", &folder.join("etcd")))
-        .arg("--unsafe-no-fsync")
-        .arg("--log-level=warn");
-    command.arg(format!("--listen-client-urls={client}")).arg(format!("--advertise-client-urls={client}"));
-    command.arg(format!("--listen-peer-urls={peer}")).arg(format!("--initial-advertise-peer-urls={peer}"));
-    command.arg(format!("--initial-cluster=bench={peer}"));
-    command
-}
-
 /// Writes what the API server reads, and says how it is started.
 fn api_command(
     programs: &Programs,
@@ -434,7 +419,7 @@ fn api_command(
     folder: &Path,
     authority: &Authority,
     api: &Port,
-    etcd: &Port,
+    etcd: &Etcd,
 ) -> Result<Command> {
     let names = ["127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "10.0.0.1"];
     let identity = authority.server(&names)?;

@@ -1,0 +1,105 @@
+//! What the clusters are watched for, and what is made of what the watches see.
+
+use std::collections::{BTreeSet, HashMap};
+
+use wickie_model::{Gvk, ResourceName};
+use wickie_plan::HealthRules;
+
+use super::Drive;
+use super::kustomizations::KustomizationState;
+use super::lease::Role;
+use super::noticed::Noticed;
+use super::targets::Target;
+use crate::cluster::Class;
+use crate::cluster::watch::Seen;
+
+impl Drive {
+    /// The kinds to watch in each cluster: those of every inventory, whole where health is waited for.
+    pub(super) fn watch_live(&mut self) {
+        if !std::mem::take(&mut self.live_stale) {
+            return;
+        }
+        for target in self.targets.all() {
+            let is_for = |state: &KustomizationState| self.role.writes() && state.is_for(target.serial);
+            let here: Vec<_> = self.kustomizations.iter().filter(|(_, state)| is_for(state)).collect();
+            let mut live = target.live.borrow_mut();
+            let mut wanted: HashMap<(&str, &str, &str), (&str, bool)> = HashMap::new();
+            for (_, kustomization) in &here {
+                let whole = kustomization.waits_for_all();
+                for (id, entry) in &*kustomization.inventory {
+                    let place = wanted.entry((&id.group, &id.kind, live.within(id))).or_insert((&entry.version, false));
+                    place.1 |= whole || kustomization.checks(id);
+                }
+            }
+            let owned = |((group, kind, within), (version, whole)): ((&str, &str, &str), (&str, bool))| {
+                (((group.to_owned(), kind.to_owned()), within.to_owned()), (version.to_owned(), whole))
+            };
+            let wanted = wanted.into_iter().map(owned).collect();
+            let judge = |name: &ResourceName, state: &KustomizationState| {
+                state.spec().filter(|spec| spec.health_rules != HealthRules::default()).map(|spec| (name.clone(), spec))
+            };
+            let judges = here.into_iter().filter_map(|(name, state)| judge(name, state)).collect();
+            live.watch(&wanted, judges);
+        }
+    }
+
+    pub(super) fn live_seen(&mut self, serial: u64, gvk: &Gvk, namespace: String, mut seen: Seen<Option<Noticed>>) {
+        // What a connection has still seen that is given up is of no use.
+        let Some(target) = self.targets.by_serial(serial) else { return };
+        target.reachable.borrow_mut().note(seen.blind(), gvk);
+        if self.is_set_back(target, gvk, &namespace, &seen) {
+            tracing::warn!(
+                "{} was set back, as by a restore from a backup: all in it is looked at anew",
+                target.words()
+            );
+            self.set_back = true;
+            return;
+        }
+        let forbidden = seen.blind().is_some_and(|error| error.class == Class::Forbidden);
+        let again = matches!(seen, Seen::Again);
+        // One name in memory for what has a name already.
+        let claims = self.shared.claims.borrow();
+        for noticed in seen.objects().iter_mut().flatten() {
+            if let Some(id) = claims.known(&noticed.id) {
+                noticed.id = id.clone();
+            }
+            if let Some((owner, _)) = self.kustomizations.get_key_value(&noticed.owner) {
+                noticed.owner = owner.clone();
+            }
+        }
+        drop(claims);
+        let concerned = target.live.borrow_mut().take(gvk, namespace, seen);
+        target.seen.notify_waiters();
+        if forbidden {
+            self.ask_for_unlisted(serial);
+        }
+        if again {
+            self.look_again_at_health(serial);
+        }
+        let mut checked = BTreeSet::new();
+        for (owner, object) in concerned {
+            // An agent of that cluster may have a Kustomization of the same name.
+            if !self.kustomizations.get(&owner).is_some_and(|state| state.is_for(serial)) {
+                continue;
+            }
+            self.look_for_drift(&owner, object.as_ref());
+            if checked.insert(owner.clone()) {
+                self.look_at_health(&owner, object.as_ref());
+            }
+        }
+    }
+
+    /// Whether a watch shows that its cluster was set back: to before what it has shown, or, after a start, to before what
+    /// the store remembers of any object.
+    fn is_set_back(&self, target: &Target, gvk: &Gvk, namespace: &str, seen: &Seen<Option<Noticed>>) -> bool {
+        if target.live.borrow().is_set_back(gvk, namespace, seen) {
+            return true;
+        }
+        // What the store remembers stays newer until all is as it was, which is what it began anew for.
+        let (Seen::All(objects, _), false) = (seen, self.role == Role::Writes { others: true }) else { return false };
+        objects.iter().flatten().any(|noticed| {
+            let owner = self.kustomizations.get(&noticed.owner).filter(|state| state.is_for(target.serial));
+            owner.is_some_and(|state| state.left_later(&noticed.id, noticed.version))
+        })
+    }
+}

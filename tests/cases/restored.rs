@@ -1,0 +1,123 @@
+//! A cluster that is put back where it was: etcd is restored from a backup, and the versions of everything go back with
+//! it. Nothing tells a watch of that: one that goes on from where it was hears nothing until the versions have grown
+//! past that (kubernetes/kubernetes#107457). And what is restored reads as what was left: managedFields hold no values.
+
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Client;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::json;
+use wickie_model::ResourceKind;
+use wickie_testbench::{Agent, Backup, ControlPlane, Fleet};
+
+use crate::cluster_input::{api, declare, install_crds, object_becomes};
+use crate::node::*;
+
+/// A cluster that has been backed up, and has come further since.
+struct Restored {
+    control_plane: ControlPlane,
+    fleet: Fleet,
+    client: Client,
+    maps: Api<ConfigMap>,
+    agent: Agent,
+    backup: Backup,
+    /// What is to stand there.
+    commit: String,
+}
+
+impl Restored {
+    /// With what the agent follows declared in files or in the cluster.
+    async fn new(name: &str, in_cluster: bool) -> Self {
+        let (control_plane, fleet, client) = fleet_alone(name).await;
+        let maps = maps(&fleet, &client);
+        for name in ["changes", "goes", "stays"] {
+            fleet.write_map(&format!("{name}.yaml"), name, "1").unwrap();
+        }
+        let first = fleet.commit("first").unwrap();
+        let mut options = fleet.options();
+        if in_cluster {
+            install_crds(&client).await;
+            declare(&client, &fleet).await;
+            options.args.push("--lease=3s".into());
+        } else {
+            fleet.follow("1s").unwrap();
+            fleet.keep("apps", "").unwrap();
+        }
+        let mut agent = Agent::spawn(options).unwrap();
+        applied(&agent, &first).await;
+        let backup = control_plane.back_up().await.unwrap();
+
+        fleet.write_map("changes.yaml", "changes", "2").unwrap();
+        fleet.repo.remove("goes.yaml").unwrap();
+        fleet.write_map("comes.yaml", "comes", "1").unwrap();
+        let commit = fleet.commit("second").unwrap();
+        value_becomes(&mut agent, &maps, "comes", Some("1")).await;
+        value_becomes(&mut agent, &maps, "goes", None).await;
+        applied(&agent, &commit).await;
+        // What happens meanwhile puts the versions too far ahead for the restored cluster to get there by itself.
+        let beside: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
+        for count in 0..500 {
+            let map = json!({
+                "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "busy"}, "data": {"n": count.to_string()}
+            });
+            beside.patch("busy", &PatchParams::apply("test"), &Patch::Apply(map)).await.unwrap();
+        }
+        Self { control_plane, fleet, client, maps, agent, backup, commit }
+    }
+
+    async fn restore(&self) {
+        self.control_plane.restore(&self.backup).await.unwrap();
+    }
+
+    /// The cluster is brought back to what Git says, and kept there; gives the last commit.
+    async fn is_brought_back(&mut self) -> String {
+        let Self { fleet, maps, agent, .. } = self;
+        value_becomes(agent, maps, "changes", Some("2")).await;
+        value_becomes(agent, maps, "comes", Some("1")).await;
+        value_becomes(agent, maps, "goes", None).await;
+        applied(agent, &self.commit).await;
+        change_by_hand(maps, "stays", "by hand").await;
+        value_becomes(agent, maps, "stays", Some("1")).await;
+        fleet.write_map("changes.yaml", "changes", "3").unwrap();
+        let third = fleet.commit("third").unwrap();
+        value_becomes(agent, maps, "changes", Some("3")).await;
+        applied(agent, &third).await;
+        third
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_restored_from_a_backup_is_brought_back_to_what_git_says() {
+    let mut restored = Restored::new("restored", false).await;
+    restored.restore().await;
+    restored.is_brought_back().await;
+    let log = restored.agent.log();
+    assert_eq!(log.matches("was set back").count(), 1, "{log}");
+}
+
+#[tokio::test]
+async fn a_cluster_that_was_restored_while_no_agent_ran_is_brought_back_too() {
+    let mut restored = Restored::new("restored-unseen", false).await;
+    assert_eq!(restored.agent.stop().await.unwrap(), 0);
+    restored.restore().await;
+    restored.agent.restart().unwrap();
+    restored.is_brought_back().await;
+}
+
+#[tokio::test]
+async fn the_lease_and_the_statuses_of_a_restored_cluster_are_brought_back_too() {
+    let mut restored = Restored::new("restored-lease", true).await;
+    let leases: Api<Lease> = Api::namespaced(restored.client.clone(), &restored.fleet.home);
+    let held = |lease: Lease| lease.spec.and_then(|spec| spec.lease_transitions);
+    let before = held(leases.get("wickie").await.unwrap());
+    restored.restore().await;
+    let last = revision(&restored.is_brought_back().await);
+    let told = api(&restored.client, ResourceKind::Kustomization, &restored.fleet.namespace);
+    object_becomes(&told, "apps", "its status tells of the last revision", |object| {
+        object["status"]["lastAppliedRevision"] == last.as_str()
+    })
+    .await;
+    assert_eq!(held(leases.get("wickie").await.unwrap()), before, "it was another's in between");
+    let log = restored.agent.log();
+    assert!(!log.contains("in the name of this node"), "its own Lease of before was taken for a twin's: {log}");
+}
