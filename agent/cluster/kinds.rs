@@ -231,8 +231,8 @@ mod tests {
         (Cluster::new(Client::new(server, "default")), asked)
     }
 
-    fn till(kind: &str) -> Gvk {
-        Gvk { group: "shop.example".to_owned(), version: "v1".to_owned(), kind: kind.to_owned() }
+    fn till() -> Gvk {
+        Gvk::new("shop.example/v1", "Till")
     }
 
     const TILLS: &str = r#"{"resources": [{"name": "tills", "kind": "Till", "namespaced": true}]}"#;
@@ -240,7 +240,7 @@ mod tests {
     #[tokio::test]
     async fn those_who_ask_together_ask_once_and_share_a_failure() {
         let (cluster, asked) = server(|number| if number == 0 { (503, "{}") } else { (200, TILLS) });
-        let (kinds, till) = (cluster.kinds(), till("Till"));
+        let (kinds, till) = (cluster.kinds(), till());
         let (one, other) = tokio::join!(kinds.resolve(&cluster, &till), kinds.resolve(&cluster, &till));
         assert_eq!(one.unwrap_err().why, other.unwrap_err().why);
         assert_eq!(asked.load(Ordering::Relaxed), 1);
@@ -253,7 +253,7 @@ mod tests {
     #[tokio::test]
     async fn who_gives_up_takes_nobody_with_him_and_another_s_rights_are_another_question() {
         let (cluster, asked) = server(|_| (200, TILLS));
-        let (kinds, till, tenant) = (cluster.kinds(), till("Till"), cluster.acting_for("tenant"));
+        let (kinds, till, tenant) = (cluster.kinds(), till(), cluster.acting_for("tenant"));
         let mut first = Box::pin(kinds.resolve(&cluster, &till));
         let mut second = Box::pin(kinds.resolve(&cluster, &till));
         let mut third = Box::pin(kinds.resolve(&tenant, &till));
@@ -275,7 +275,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_from_before_a_crd_was_applied_is_not_kept() {
         let (cluster, asked) = server(|number| if number == 0 { (200, r#"{"resources": []}"#) } else { (200, TILLS) });
-        let (kinds, till) = (cluster.kinds(), till("Till"));
+        let (kinds, till) = (cluster.kinds(), till());
         let mut before = Box::pin(kinds.resolve(&cluster, &till));
         assert!(futures_util::poll!(&mut before).is_pending());
         kinds.forget("shop.example");

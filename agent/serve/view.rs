@@ -318,18 +318,23 @@ fn source(record: &Record, live: Option<&Live>, snapshot: Option<SnapshotRow>) -
     }
 }
 
+/// What holds a Kustomization, as it was written down.
+fn held(record: &Record) -> Option<HeldLive> {
+    let conditions = record.conditions();
+    let said = conditions.get(condition_type::APPLY_HELD)?;
+    Some(HeldLive { reason: said.reason.clone(), message: said.message.clone(), until: None })
+}
+
 fn kustomization(record: &Record, live: Option<&Live>, last_run: Option<Run>, size: Option<u64>) -> KustomizationView {
     let name = &record.resource.name;
     let live = live.and_then(|live| live.kustomizations.get(name)).cloned();
     let phase = live.as_ref().map(|live| live.phase);
-    let written_held = || {
-        let said = record.conditions();
-        let said = said.get(condition_type::APPLY_HELD)?;
-        Some(HeldLive { reason: said.reason.clone(), message: said.message.clone(), until: None })
+    let held = match &live {
+        // The agent's own word, and nothing beside it: the record is read after it, and knows of no time.
+        Some(live) => live.held.clone(),
+        None => held(record),
     };
-    // Not beside the agent's own word: the record is read after it, and knows of no time.
-    let written_held = live.is_none().then(written_held).flatten();
-    let KustomizationLive { next_run, objects, problems, held, cluster, .. } = live.unwrap_or_default();
+    let KustomizationLive { next_run, objects, problems, cluster, .. } = live.unwrap_or_default();
     let applied_revision = text(record, "/lastAppliedRevision");
     let attempted_revision = text(record, "/lastAttemptedRevision").filter(|it| Some(it) != applied_revision.as_ref());
     let mut ready = ready(record);
@@ -346,7 +351,7 @@ fn kustomization(record: &Record, live: Option<&Live>, last_run: Option<Run>, si
         attempted_revision,
         phase,
         next_run,
-        held: held.or(written_held),
+        held,
         cluster,
         objects: objects.or(written),
         problems,

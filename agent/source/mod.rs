@@ -50,6 +50,7 @@ mod submodule;
 mod time;
 mod transport;
 mod tree;
+mod trees;
 mod verify;
 mod widen;
 mod wire;
@@ -145,7 +146,7 @@ impl Git {
     /// The stage, on a store.
     pub fn new(store: Store) -> Self {
         Self {
-            repository: Repository { store },
+            repository: Repository::new(store),
             clients: Clients::default(),
             breaker: Breaker::default(),
             lines: Lines::default(),

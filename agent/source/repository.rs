@@ -1,6 +1,7 @@
 //! The store as a Git repository: typed objects, what is missing of a tree, who descends from whom.
 
 use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 
 use wickie_model::Oid;
 
@@ -10,6 +11,7 @@ use super::object::{self, Commit, ObjectError, Tag};
 use super::scope::Scope;
 use super::submodule;
 use super::tree::{self, Target, TreeEntry};
+use super::trees::Trees;
 use crate::config::git::Limits;
 use crate::store::{ObjectKind, Store, StoredObject};
 
@@ -17,6 +19,7 @@ use crate::store::{ObjectKind, Store, StoredObject};
 #[derive(Clone)]
 pub(crate) struct Repository {
     pub(crate) store: Store,
+    trees: Trees,
 }
 
 /// What is not there of a tree.
@@ -65,6 +68,10 @@ pub(crate) enum Descent {
 }
 
 impl Repository {
+    pub(crate) fn new(store: Store) -> Self {
+        Self { store, trees: Trees::default() }
+    }
+
     async fn read(&self, oid: Oid, kind: ObjectKind) -> Result<Option<Vec<u8>>, Fault> {
         match self.store.object(oid).await? {
             Some(stored) => Ok(Some(object::open(&stored, kind)?)),
@@ -96,6 +103,17 @@ impl Repository {
             Some(bytes) => Ok(Some(tree::parse(oid, &bytes)?)),
             None => Ok(None),
         }
+    }
+
+    /// The same, for who goes through it again and again.
+    pub(crate) async fn known_tree(&self, oid: Oid) -> Result<Option<Arc<[TreeEntry]>>, Fault> {
+        if let Some(known) = self.trees.get(oid) {
+            return Ok(Some(known));
+        }
+        let Some(read) = self.tree(oid).await? else { return Ok(None) };
+        let read = Arc::from(read);
+        self.trees.put(oid, &read);
+        Ok(Some(read))
     }
 
     pub(crate) async fn blob(&self, oid: Oid) -> Result<Option<Vec<u8>>, Fault> {

@@ -44,9 +44,9 @@ impl Scope {
         Self { sparse: (!all).then(|| sparse.collect()), ..self }
     }
 
-    /// All of what is taken, whether it is used or not.
-    pub(crate) fn regardless_of_use(self) -> Self {
-        Self { used: None, ..self }
+    /// All of what is taken of a source, whether it is used or not.
+    pub(crate) fn shown(extent: &Extent) -> Self {
+        Self { modules: extent.submodules, ..Self::WHOLE.limited_to(&extent.sparse) }
     }
 
     pub(crate) fn is_whole(&self) -> bool {
