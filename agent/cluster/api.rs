@@ -14,7 +14,7 @@ use kube::core::params::{
 };
 use kube::core::{Request as Requests, Status};
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use wickie_model::ObjectId;
 
@@ -254,18 +254,6 @@ impl Cluster {
             }
             params.continue_token = Some(page.metadata.more);
         }
-    }
-
-    /// The version that what is selected is at, of which no more is read than has to be.
-    pub(super) async fn newest(
-        &self,
-        namespace: &str,
-        kind: &Kind,
-        selection: &ListParams,
-    ) -> Result<String, ApiError> {
-        let request = Requests::new(kind.path(namespace)).list_metadata(&selection.clone().limit(1));
-        let (_, page) = self.send::<Page<IgnoredAny>>(format!("list {}", kind.gvk().kind), request).await?;
-        Ok(page.metadata.resource_version)
     }
 
     /// Asks for any path that is not an object's.

@@ -7,8 +7,9 @@
 //! ```
 //!
 //! Where a cluster was restored from a backup, versions have gone back with it. A server takes a watch from a version that
-//! it has not come to, and tells nothing until it has: so after every watch that did not end when it was to, the server is
-//! asked how far it is (kubernetes/kubernetes#107457).
+//! it has not come to, and tells nothing until it has; and once it has, nothing of what lies between
+//! (kubernetes/kubernetes#107457). So after every watch that did not end when it was to, the server is asked how far it is,
+//! and for the object that changed last as far as was seen: if that is an earlier one, so is the rest.
 //!
 //! Guarantees: what is reported after [`Seen::All`] is complete up to that moment; an object that went while nobody
 //! was watching is missing from the next `All`. Versions are kept in memory; bookmarks keep them fresh, so that a
@@ -62,10 +63,6 @@ impl Selection {
             Within::Object(only) => format!("metadata.name={}", only.name),
             Within::Cluster | Within::Namespace(_) => String::new(),
         }
-    }
-
-    fn params(&self) -> ListParams {
-        ListParams::default().labels(&self.labels).fields(&self.fields())
     }
 
     fn namespace(&self) -> &str {
@@ -129,6 +126,9 @@ pub trait Arrived {
     /// The version of the object, from which a watch can go on; nothing where that could not be read.
     fn version(&self) -> Option<Cow<'_, str>>;
 
+    /// Its namespace, if it has one, and its name.
+    fn place(&self) -> Option<ResourceName>;
+
     /// Whether anybody has to hear of it. What has gone is always told.
     fn is_news(&self) -> bool {
         true
@@ -138,6 +138,11 @@ pub trait Arrived {
 impl Arrived for Value {
     fn version(&self) -> Option<Cow<'_, str>> {
         Some(self.pointer("/metadata/resourceVersion")?.as_str()?.into())
+    }
+
+    fn place(&self) -> Option<ResourceName> {
+        let text = |name: &str| Some(self.get("metadata")?.get(name)?.as_str()?.to_owned());
+        Some(ResourceName::new(text("namespace").unwrap_or_default(), text("name")?))
     }
 }
 
@@ -164,8 +169,23 @@ enum State {
 /// Where a watch goes on.
 struct From {
     version: String,
+    /// What changed last, as far as was seen.
+    last: Option<Last>,
     /// The server may not be as far, or no longer.
     doubted: bool,
+}
+
+/// The object with the newest version that was seen.
+struct Last {
+    place: ResourceName,
+    version: u64,
+    gone: bool,
+}
+
+impl Last {
+    fn of(object: &impl Arrived, gone: bool) -> Option<Self> {
+        Some(Self { place: object.place()?, version: object.version()?.parse().ok()?, gone })
+    }
 }
 
 /// Watches whole objects until the receiver is dropped. `wrap` turns what is seen into the receiver's own words.
@@ -222,19 +242,21 @@ pub async fn watch_reduced<O: DeserializeOwned, R: Arrived, T>(
 /// The next state and what went wrong on the way; nothing where nobody listens any more.
 type Stepped = Option<(State, Option<ApiError>)>;
 
-async fn list<O: DeserializeOwned, R, T>(
+async fn list<O: DeserializeOwned, R: Arrived, T>(
     cluster: &Cluster,
     selection: &Selection,
     sender: &mpsc::Sender<T>,
     read: &impl Fn(O, Arrival) -> R,
     wrap: &impl Fn(Seen<R>) -> T,
 ) -> Stepped {
-    let params = selection.params();
+    let params = ListParams::default().labels(&selection.labels).fields(&selection.fields());
     let read = |object| read(object, Arrival::Listed);
     match cluster.list_in(selection.namespace(), &selection.kind, &params, selection.metadata, read).await {
         Ok(listed) => {
-            sender.send(wrap(Seen::All(listed.items, listed.resource_version.clone()))).await.ok()?;
-            Some((State::Watching(From { version: listed.resource_version, doubted: false }), None))
+            let seen = listed.items.iter().filter_map(|object| Last::of(object, false));
+            let (last, version) = (seen.max_by_key(|last| last.version), listed.resource_version);
+            sender.send(wrap(Seen::All(listed.items, version.clone()))).await.ok()?;
+            Some((State::Watching(From { version, last, doubted: false }), None))
         }
         Err(error) => Some((State::Listing, Some(error))),
     }
@@ -249,17 +271,18 @@ async fn follow<O: DeserializeOwned, R: Arrived, T>(
     read: &impl Fn(O, Arrival) -> R,
     wrap: &impl Fn(Seen<R>) -> T,
 ) -> Stepped {
-    let From { mut version, doubted } = from;
-    if doubted {
-        match cluster.newest(selection.namespace(), &selection.kind, &selection.params()).await {
-            Ok(newest) if is_behind(&newest, &version) => {
+    if from.doubted {
+        match look_back(cluster, selection, &from).await {
+            Ok(Past::Same) => {}
+            Ok(Past::Unknown) => return Some((State::Listing, None)),
+            Ok(Past::Another) => {
                 sender.send(wrap(Seen::SetBack)).await.ok()?;
                 return Some((State::Listing, None));
             }
-            Ok(_) => {}
-            Err(error) => return Some(after(version, error)),
+            Err(error) => return Some(after(from, error)),
         }
     }
+    let From { mut version, mut last, .. } = from;
     let tried = format!("watch {}", selection.kind.gvk().kind);
     let params = WatchParams::default().labels(&selection.labels).fields(&selection.fields()).timeout(LASTS);
     let requests = kube::core::Request::new(selection.kind.path(selection.namespace()));
@@ -271,7 +294,7 @@ async fn follow<O: DeserializeOwned, R: Arrived, T>(
     };
     let mut events = match opened {
         Ok(events) => events,
-        Err(error) => return Some(after(version, error)),
+        Err(error) => return Some(after(From { version, last, doubted: false }, error)),
     };
     // On a quiet cluster nothing else might come for hours.
     if blind {
@@ -288,11 +311,11 @@ async fn follow<O: DeserializeOwned, R: Arrived, T>(
         let seen = match event {
             Ok(None) => {
                 let doubted = !IN_TIME.contains(&opened.elapsed());
-                return Some((State::Watching(From { version, doubted }), None));
+                return Some((State::Watching(From { version, last, doubted }), None));
             }
             Ok(Some(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
                 let object = read(object, Arrival::Event);
-                remember(&mut version, &object);
+                remember(&mut version, &mut last, &object, false);
                 if !object.is_news() {
                     continue;
                 }
@@ -300,7 +323,7 @@ async fn follow<O: DeserializeOwned, R: Arrived, T>(
             }
             Ok(Some(WatchEvent::Deleted(object))) => {
                 let object = read(object, Arrival::Gone);
-                remember(&mut version, &object);
+                remember(&mut version, &mut last, &object, true);
                 Seen::Gone(object)
             }
             Ok(Some(WatchEvent::Bookmark(bookmark))) => {
@@ -309,35 +332,82 @@ async fn follow<O: DeserializeOwned, R: Arrived, T>(
             }
             Ok(Some(WatchEvent::Error(status))) => {
                 let error = ApiError::from_kube(tried, &kube::Error::Api(status));
-                return Some(after(version, error));
+                return Some(after(From { version, last, doubted: false }, error));
             }
-            Err(error) => return Some(after(version, error)),
+            Err(error) => return Some(after(From { version, last, doubted: false }, error)),
         };
         sender.send(wrap(seen)).await.ok()?;
     }
 }
 
 /// After trouble: from the start where the version is no longer kept, otherwise where we were.
-fn after(version: String, error: ApiError) -> (State, Option<ApiError>) {
+fn after(from: From, error: ApiError) -> (State, Option<ApiError>) {
     match error.class {
-        Class::Unreachable | Class::Busy(_) => (State::Watching(From { version, doubted: true }), Some(error)),
+        Class::Unreachable | Class::Busy(_) => (State::Watching(From { doubted: true, ..from }), Some(error)),
         _ => (State::Listing, Some(error)),
     }
 }
 
-fn remember(version: &mut String, object: &impl Arrived) {
+fn remember(version: &mut String, last: &mut Option<Last>, object: &impl Arrived, gone: bool) {
     if let Some(newer) = object.version() {
         newer.as_ref().clone_into(version);
     }
+    *last = Last::of(object, gone).or(last.take());
 }
 
-/// Whether a server whose newest version is `newest` cannot have told of `seen`. What cannot be compared has to be listed
-/// anew.
+/// Whether a server still has what a watch was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Past {
+    /// All of it.
+    Same,
+    /// It has gone back to before that.
+    Another,
+    /// It does not say: all has to be listed.
+    Unknown,
+}
+
+async fn look_back(cluster: &Cluster, selection: &Selection, from: &From) -> Result<Past, ApiError> {
+    let Some(last) = &from.last else { return Ok(Past::Unknown) };
+    let params = ListParams::default().fields(&format!("metadata.name={}", last.place.name));
+    let read = |object: Value| object.version().and_then(|version| version.parse().ok());
+    let listed = cluster.list_in(&last.place.namespace, &selection.kind, &params, true, read).await?;
+    Ok(past(&listed.resource_version, listed.items.into_iter().next(), &from.version, last))
+}
+
+/// `newest` is how far the server is, `now` the version of the object that changed last, where it is there and has one.
 ///
 /// Source: Kubernetes, "Resource versions": of one kind, they are numbers that grow.
-fn is_behind(newest: &str, seen: &str) -> bool {
-    match (newest.parse::<u64>(), seen.parse::<u64>()) {
-        (Ok(newest), Ok(seen)) => newest < seen,
-        _ => newest != seen,
+fn past(newest: &str, now: Option<Option<u64>>, seen: &str, last: &Last) -> Past {
+    match (newest.parse::<u64>(), seen.parse::<u64>(), now) {
+        (Ok(newest), Ok(seen), _) if newest < seen => Past::Another,
+        (_, _, Some(Some(now))) if now < last.version => Past::Another,
+        (Ok(_), Ok(_), Some(Some(_))) => Past::Same,
+        (Ok(_), Ok(_), None) if last.gone => Past::Same,
+        // Deleted since, or not made yet.
+        _ => Past::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_has_gone_back_is_known_by_how_far_it_is_and_by_what_changed_last() {
+        let last = |gone| Last { place: ResourceName::new("shop", "till"), version: 40, gone };
+        for (newest, now, gone, expected) in [
+            ("50", Some(Some(40)), false, Past::Same),
+            ("60", Some(Some(55)), false, Past::Same),
+            ("49", Some(Some(40)), false, Past::Another),
+            ("60", Some(Some(39)), false, Past::Another),
+            ("60", None, false, Past::Unknown),
+            ("60", None, true, Past::Same),
+            ("60", Some(Some(30)), true, Past::Another),
+            ("60", Some(Some(41)), true, Past::Same),
+            ("60", Some(None), false, Past::Unknown),
+            ("", Some(Some(40)), false, Past::Unknown),
+        ] {
+            assert_eq!(past(newest, now, "50", &last(gone)), expected, "{newest} {now:?} {gone}");
+        }
     }
 }

@@ -29,6 +29,8 @@ pub(super) struct ClusterInput {
     definitions_read: bool,
     /// Whether what the store remembers has been held against what is declared.
     compared: bool,
+    /// What takes from a source that nobody declares has been told.
+    told: bool,
     flux: Flux,
     /// When it is asked again whether Flux is active.
     due: Option<Duration>,
@@ -263,6 +265,9 @@ impl Drive {
         if !same || even_unchanged {
             self.note_spec(&declared);
             self.take_declared(&declared);
+            if self.anew && before.is_none() {
+                self.publish(resource);
+            }
         } else if asked {
             self.requested(resource);
         }
@@ -271,7 +276,13 @@ impl Drive {
     /// Once all inputs have been read: what the store remembers and nobody declares any more has vanished while no agent
     /// ran.
     pub(super) fn forget_undeclared(&mut self) {
-        if self.cluster_input.compared || !self.cluster_input.is_read() || !self.files.problems.is_empty() {
+        if self.cluster_input.compared || !self.cluster_input.is_read() {
+            return;
+        }
+        if !std::mem::replace(&mut self.cluster_input.told, true) {
+            self.miss_sources();
+        }
+        if !self.files.problems.is_empty() {
             return;
         }
         self.cluster_input.compared = true;

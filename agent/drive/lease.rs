@@ -33,21 +33,31 @@ pub(super) enum Role {
     Writes {
         /// Another may have written since this one did.
         others: bool,
+        /// The cluster was restored from a backup since.
+        restored: bool,
     },
     /// It stands by, and why.
     StandsBy(String),
 }
 
 impl Role {
+    /// One that writes, and knows of nobody else who has.
+    const ALONE: Self = Self::Writes { others: false, restored: false };
+
     pub(super) fn writes(&self) -> bool {
         matches!(self, Self::Writes { .. })
+    }
+
+    /// Whether another may have written since this one did.
+    pub(super) fn after_others(&self) -> bool {
+        matches!(self, Self::Writes { others: true, .. })
     }
 }
 
 /// What this agent may do from now on: with a Lease, as the election goes.
 pub(super) fn standing(settings: &Settings, cluster: &Cluster, fence: Option<Fence>) -> latest::Receiver<Role> {
     let (Some(lasts), Some(fence)) = (settings.lease, fence) else {
-        return latest::channel(Role::Writes { others: false }).1;
+        return latest::channel(Role::ALONE).1;
     };
     let (sender, role) = latest::channel(Role::StandsBy("the Lease was not looked at yet".to_owned()));
     let (namespace, me) = (settings.namespace.clone(), settings.node.clone());
@@ -69,7 +79,16 @@ async fn elect(
     let selection = Selection { kind: kind.clone(), labels: String::new(), within, metadata: false };
     let (sender, mut seen) = mpsc::channel(16);
     tokio::task::spawn_local(watch::watch(cluster.clone(), selection, sender, |seen| seen));
-    let mut office = Office { cluster, kind, id, fence, elector: Elector::new(me, lasts), version: None, said: None };
+    let mut office = Office {
+        cluster,
+        kind,
+        id,
+        fence,
+        elector: Elector::new(me, lasts),
+        version: None,
+        restored: false,
+        said: None,
+    };
     loop {
         let now = since_boot();
         let standing = match office.elector.next(now) {
@@ -78,7 +97,10 @@ async fn elect(
                 let spread = if office.elector.holds(now) { Duration::ZERO } else { SPREAD.mul_f64(fastrand::f64()) };
                 let pause = until.saturating_sub(now).saturating_add(spread).min(Duration::from_secs(3600));
                 tokio::select! {
-                    Some(seen) = seen.recv() => office.saw(seen),
+                    Some(seen) = seen.recv() => {
+                        office.saw(seen).await;
+                        None
+                    }
                     () = tokio::time::sleep(pause) => None,
                 }
             }
@@ -93,8 +115,7 @@ async fn elect(
         };
         role.send_if_modified(|role| {
             // Whoever writes goes on, whether another may have written before or not.
-            let same =
-                *role == next || matches!((&*role, &next), (Role::Writes { .. }, Role::Writes { others: false }));
+            let same = *role == next || (role.writes() && next == Role::ALONE);
             if !same {
                 match &next {
                     Role::Writes { .. } => tracing::info!(lease = %office.id, "the Lease is ours: this agent writes"),
@@ -120,6 +141,8 @@ struct Office {
     elector: Elector,
     /// The Lease's version, where it is there.
     version: Option<String>,
+    /// The cluster was set back, which was not told yet.
+    restored: bool,
     /// What was last said of what is wrong.
     said: Option<String>,
 }
@@ -152,10 +175,13 @@ impl Office {
                 self.version = version(&object);
                 let lease = read(&object).unwrap_or(lease);
                 self.elector.written(lease, sent);
-                Some(Role::Writes { others })
+                Some(Role::Writes { others, restored: std::mem::take(&mut self.restored) })
             }
             Err(error) => {
-                self.elector.failed(lease, sent, since_boot());
+                match error.class {
+                    Class::Unreachable => self.elector.unanswered((lease, others), sent, since_boot()),
+                    _ => self.elector.failed(since_boot()),
+                }
                 match error.class {
                     // Somebody else was faster, or it was deleted. The watch will tell, and perhaps late.
                     Class::Stale | Class::NotFound => self.look().await,
@@ -175,6 +201,7 @@ impl Office {
                     "the cluster was set back, as by a restore from a backup: the Lease is one from before"
                 );
                 self.version = object.as_ref().and_then(version);
+                self.restored = true;
                 self.elector.set_back(object.as_ref().and_then(read), since_boot());
             }
             Ok(object) => self.take(object.as_ref()),
@@ -182,15 +209,15 @@ impl Office {
         }
     }
 
-    fn saw(&mut self, seen: Seen) -> Option<Role> {
+    async fn saw(&mut self, seen: Seen) {
         match seen {
             Seen::All(objects, _) => self.take(objects.first()),
             Seen::Here(object) => self.take(Some(&object)),
             Seen::Gone(_) => self.take(None),
             Seen::Blind(error) => self.trouble(&error),
-            Seen::Again | Seen::SetBack => self.said = None,
+            Seen::Again => self.said = None,
+            Seen::SetBack => self.look().await,
         }
-        None
     }
 
     /// Takes in what was seen, unless something newer is known.

@@ -186,11 +186,11 @@ impl Live {
             Seen::All(objects, _) => objects,
             _ => return false,
         };
-        let before = self.watch_at((&gvk.group, &gvk.kind, namespace)).and_then(|watched| watched.seen.as_ref());
-        let is_earlier = |now: &Noticed| {
-            before.and_then(|before| before.get(&now.id)).is_some_and(|before| now.version < before.version)
-        };
-        objects.iter().flatten().any(is_earlier)
+        let Some(watched) = self.watch_at((&gvk.group, &gvk.kind, namespace)) else { return false };
+        let Some(before) = &watched.seen else { return false };
+        // What was not there is newer than all that was.
+        let least = |now: &Noticed| before.get(&now.id).map_or(watched.version, |before| before.version);
+        objects.iter().flatten().any(|now| now.version < least(now))
     }
 
     /// Takes in what a watch has seen; gives the objects that it may concern, with their owners. Without an object it
@@ -452,6 +452,12 @@ mod tests {
         };
         for (version, set_back) in [("40", true), ("41", false), ("42", false)] {
             assert_eq!(live.is_set_back(&gvk(), "", &listed(version)), set_back, "{version}");
+            let other = |it: &mut Value| {
+                it["metadata"]["resourceVersion"] = json!(version);
+                it["metadata"]["name"] = json!("was-deleted");
+            };
+            let listed = Seen::All(vec![Some(change(other))], "50".to_owned());
+            assert_eq!(live.is_set_back(&gvk(), "", &listed), set_back, "{version}");
         }
         assert!(!live.is_set_back(&gvk(), "shop", &listed("40")), "another watch has seen it");
 

@@ -155,6 +155,8 @@ struct Drive {
     live_stale: bool,
     /// A cluster was seen that is at an earlier version than it was.
     set_back: bool,
+    /// The loop before this one has ended for that.
+    anew: bool,
 }
 
 /// Runs the agent until it is told to stop.
@@ -191,24 +193,28 @@ async fn run_here(settings: Settings, supervisor: &mut Supervisor) -> Result<(),
         None => None,
     };
     let mut role = lease::standing(&settings, &cluster, fence);
-    let mut others = false;
+    let mut anew = false;
     loop {
         let (events, inbox) = mpsc::channel(QUEUE);
         let now = match role.borrow_and_update().clone() {
-            Role::Writes { .. } if others => Role::Writes { others },
+            Role::Writes { others, restored } => {
+                anew |= restored;
+                Role::Writes { others: others || anew, restored }
+            }
             now => now,
         };
         let (settings, cluster, server) = (settings.clone(), cluster.clone(), server.clone());
         let mut drive = pulse.during(Drive::new(settings, now, store.clone(), cluster, server, events)).await?;
-        (drive.hooks, drive.metrics) = (hooks.clone(), metrics.clone());
+        (drive.hooks, drive.metrics, drive.anew) = (hooks.clone(), metrics.clone(), anew);
         drive.start();
         let ended = drive.turn(inbox, &mut orders, &mut role, &mut pulse).await;
         // What it has begun ends with it: whoever comes to write again begins as after a start.
         drive.tasks.end().await;
         match ended? {
             Ended::Stopped => return Ok(()),
-            Ended::Role => others = false,
-            Ended::SetBack => others = true,
+            // What was to be looked at anew may not all have been yet.
+            Ended::Role => {}
+            Ended::SetBack => anew = true,
         }
     }
 }
@@ -312,6 +318,7 @@ impl Drive {
             store_trouble: None,
             live_stale: true,
             set_back: false,
+            anew: false,
             settings,
             role,
             remembered,

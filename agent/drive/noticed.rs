@@ -68,6 +68,10 @@ impl Arrived for Option<Noticed> {
         self.as_ref().map(|noticed| noticed.version.to_string().into())
     }
 
+    fn place(&self) -> Option<ResourceName> {
+        self.as_ref().map(|noticed| ResourceName::new(noticed.id.namespace.clone(), noticed.id.name.clone()))
+    }
+
     fn is_news(&self) -> bool {
         self.as_ref().is_some_and(|noticed| !noticed.known)
     }

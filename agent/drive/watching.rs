@@ -7,7 +7,6 @@ use wickie_plan::HealthRules;
 
 use super::Drive;
 use super::kustomizations::KustomizationState;
-use super::lease::Role;
 use super::noticed::Noticed;
 use super::targets::Target;
 use crate::cluster::Class;
@@ -96,7 +95,7 @@ impl Drive {
             return true;
         }
         // What the store remembers stays newer until all is as it was, which is what it began anew for.
-        let (Seen::All(objects, _), false) = (seen, self.role == Role::Writes { others: true }) else { return false };
+        let (Seen::All(objects, _), false) = (seen, self.role.after_others()) else { return false };
         objects.iter().flatten().any(|noticed| {
             let owner = self.kustomizations.get(&noticed.owner).filter(|state| state.is_for(target.serial));
             owner.is_some_and(|state| state.left_later(&noticed.id, noticed.version))

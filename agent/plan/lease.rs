@@ -14,7 +14,6 @@
 //!
 //! Source: `client-go/tools/leaderelection`; `coordination.k8s.io/v1`, Lease.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::cycle::Moment;
@@ -32,7 +31,16 @@ pub struct Lease {
     pub transitions: u64,
 }
 
-/// How many writes without an answer are remembered: by the time that there were so many, the Lease is anybody's.
+/// A write of ours that had no answer.
+#[derive(Clone, Debug)]
+struct Unanswered {
+    lease: Lease,
+    sent: Moment,
+    /// Whether another may have held it before.
+    others: bool,
+}
+
+/// How many writes without an answer are remembered.
 const UNANSWERED: usize = 16;
 
 /// What to do.
@@ -64,16 +72,16 @@ pub struct Elector {
     seen: Option<(Lease, Moment)>,
     /// It is ours until then.
     until: Option<Moment>,
-    /// What we wrote last and had no good answer to, and when it was sent: it may stand there all the same.
-    unanswered: VecDeque<(Lease, Moment)>,
+    /// What we wrote since and had no answer to: it may stand there all the same.
+    unanswered: Vec<Unanswered>,
     /// Somebody else bears our name: what stands in it is theirs.
     twin: bool,
     /// Not before then, after a write that failed.
     again: Moment,
     /// The Lease was looked at.
     looked: bool,
-    /// The cluster is not as it was left, whoever wrote to it.
-    set_back: bool,
+    /// The cluster may not be as we left it, although what stands in the Lease is ours.
+    others: bool,
 }
 
 impl Elector {
@@ -84,11 +92,11 @@ impl Elector {
             lasts,
             seen: None,
             until: None,
-            unanswered: VecDeque::new(),
+            unanswered: Vec::new(),
             twin: false,
             again: Moment::ZERO,
             looked: false,
-            set_back: false,
+            others: false,
         }
     }
 
@@ -118,8 +126,10 @@ impl Elector {
         if self.seen.as_ref().is_some_and(|(before, _)| *before == lease) {
             return Seen::Same;
         }
-        if let Some((_, sent)) = self.unanswered.iter().find(|(sent, _)| *sent == lease) {
+        if let Some(Unanswered { sent, others, .. }) = self.unanswered.iter().find(|it| it.lease == lease) {
+            let others = *others;
             self.written(lease, *sent);
+            self.others = others;
             return Seen::Same;
         }
         let news = self.until.take().is_some() && lease.holder == self.me;
@@ -129,9 +139,11 @@ impl Elector {
     }
 
     /// The Lease as a read shows it that shows one from before those that were known: the cluster was restored from a backup.
-    /// It begins as after a start: what stands in our name is what we wrote at that time.
+    /// It begins as after a start: what stands in our name is what we wrote at that time. Whoever held it since may not have
+    /// noticed yet, and is waited for.
     pub fn set_back(&mut self, lease: Option<Lease>, now: Moment) {
-        *self = Self { set_back: true, ..Self::new(std::mem::take(&mut self.me), self.lasts) };
+        let another = self.holder().is_some_and(|holder| holder != self.me);
+        *self = Self { others: true, twin: another, ..Self::new(std::mem::take(&mut self.me), self.lasts) };
         self.saw(lease, now);
     }
 
@@ -141,17 +153,22 @@ impl Elector {
         self.until = Some(sent + self.lasts);
         self.unanswered.clear();
         self.twin = false;
-        self.set_back = false;
+        self.others = false;
         self.again = Moment::ZERO;
     }
 
-    /// A write of ours failed, which was sent at `sent`, or its answer was lost.
-    pub fn failed(&mut self, lease: Lease, sent: Moment, now: Moment) {
-        if self.unanswered.len() == UNANSWERED {
-            self.unanswered.pop_front();
-        }
-        self.unanswered.push_back((lease, sent));
+    /// A write of ours was refused.
+    pub fn failed(&mut self, now: Moment) {
         self.again = now + self.lasts / 10;
+    }
+
+    /// A write of ours had no answer: a [`Elector::proposal`] that was sent at `sent`.
+    pub fn unanswered(&mut self, (lease, others): (Lease, bool), sent: Moment, now: Moment) {
+        // The first are those that may have come before the server went away.
+        if self.unanswered.len() < UNANSWERED {
+            self.unanswered.push(Unanswered { lease, others, sent });
+        }
+        self.failed(now);
     }
 
     /// What to do now.
@@ -178,7 +195,7 @@ impl Elector {
         let before = self.seen.as_ref().map(|(lease, _)| lease);
         let ours = before.is_some_and(|lease| self.is_ours(lease));
         let transitions = before.map_or(0, |lease| lease.transitions + u64::from(!ours));
-        (Lease { holder: self.me.clone(), lasts: self.lasts, renewed, transitions }, !ours || self.set_back)
+        (Lease { holder: self.me.clone(), lasts: self.lasts, renewed, transitions }, !ours || self.others)
     }
 }
 
@@ -234,7 +251,7 @@ mod tests {
         assert_eq!(elector.next(at(25)), Move::Wait(at(39)));
         assert_eq!(elector.next(at(39)), Move::Write);
         // Somebody else was faster.
-        elector.failed(lease("me", "d"), at(39), at(39));
+        elector.failed(at(39));
         assert_eq!(elector.next(at(39)), Move::Wait(at(39) + LASTS / 10));
         elector.saw(Some(lease("third", "c")), at(40));
         assert_eq!(elector.next(at(41)), Move::Wait(at(55)));
@@ -263,7 +280,7 @@ mod tests {
             let mut elector = elector();
             elector.saw(None, at(0));
             elector.written(lease("me", "b"), at(5));
-            elector.failed(lease("me", "d"), at(7), at(7));
+            elector.failed(at(7));
             elector.set_back(Some(lease(stands, "a")), at(7));
             assert!(!elector.holds(at(7)), "it may be another's by now");
             assert_eq!(elector.next(at(7)), next);
@@ -272,6 +289,10 @@ mod tests {
             elector.written(proposal, at(22));
             assert!(elector.holds(at(23)) && !elector.proposal("d".to_owned()).1);
         }
+        let mut elector = elector();
+        elector.saw(Some(lease("other", "b")), at(5));
+        elector.set_back(Some(lease("me", "a")), at(7));
+        assert_eq!(elector.next(at(7)), Move::Wait(at(22)), "the other may not know yet");
     }
 
     #[test]
@@ -280,10 +301,11 @@ mod tests {
         elector.saw(None, at(0));
         elector.written(lease("me", "a"), at(0));
         for (renewed, sent) in [("b", 5), ("c", 7)] {
-            elector.failed(lease("me", renewed), at(sent), at(sent + 1));
+            elector.unanswered((lease("me", renewed), renewed == "b"), at(sent), at(sent + 1));
         }
         assert_eq!(elector.saw(Some(lease("me", "b")), at(9)), Seen::Same);
         assert_eq!(elector.until(), Some(at(5) + LASTS), "it counts from when it was sent");
+        assert!(elector.proposal("d".to_owned()).1, "what was not told yet is told with the next");
         assert_eq!(elector.saw(Some(lease("me", "z")), at(10)), Seen::Twin);
     }
 
@@ -344,14 +366,14 @@ mod tests {
                 }
                 agents[turn.agent].saw(server.clone(), now);
                 if agents[turn.agent].next(now) == Move::Write {
-                    let (lease, _) = agents[turn.agent].proposal(number.to_string());
+                    let (lease, others) = agents[turn.agent].proposal(number.to_string());
                     let sent = now;
                     // The server has it at some time, and the answer comes at another; nobody wrote in between.
                     now += Duration::from_millis(turn.flight);
                     server = Some(lease.clone());
                     match turn.answered {
                         true => agents[turn.agent].written(lease, sent),
-                        false => agents[turn.agent].failed(lease, sent, now),
+                        false => agents[turn.agent].unanswered((lease, others), sent, now),
                     }
                 }
                 prop_assert!(agents.iter().filter(|agent| agent.holds(now)).count() <= 1);

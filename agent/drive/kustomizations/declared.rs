@@ -10,7 +10,6 @@ use wickie_plan::cycle::{self, Cause, Hold};
 use super::{KustomizationState, resource};
 use crate::config::{Declared, Invalid, Kustomization};
 use crate::drive::Drive;
-use crate::drive::lease::Role;
 use crate::drive::targets::{Aim, NoTarget};
 use crate::store::InventoryChange;
 
@@ -33,7 +32,7 @@ impl Drive {
             .records
             .get(&declared.resource)
             .is_some_and(|record| record.status.text("/lastAppliedRevision").is_some());
-        let others = self.role == Role::Writes { others: true };
+        let others = self.role.after_others();
         let Some(state) = self.kustomizations.get_mut(name) else { return };
         let in_status = declared.status.pointer("/inventory/entries").is_some();
         state.search |= state.spec.is_none() && (others || (!applied && !in_status));

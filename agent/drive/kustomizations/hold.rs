@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use wickie_model::{ConditionStatus, ResourceName, Severity, condition_type, reason};
 use wickie_plan::cycle::{self, Cause, Hold};
 
-use super::resource;
+use super::{KustomizationState, resource};
 use crate::drive::Drive;
 use crate::drive::lease::Role;
 use crate::drive::records::Say;
@@ -17,6 +17,15 @@ impl Drive {
             None => cycle::Event::Asked(cause),
         };
         self.step(name, event);
+    }
+
+    /// All that is declared has been read: what takes from a source that nobody declares has to say so.
+    pub(in crate::drive) fn miss_sources(&mut self) {
+        let lacks =
+            |state: &KustomizationState| state.source().is_some_and(|source| !self.sources.contains_key(source));
+        let lacking: Vec<_> =
+            self.kustomizations.iter().filter(|(_, state)| lacks(state)).map(|(name, _)| name.clone()).collect();
+        lacking.iter().for_each(|name| self.admit(name, Cause::Spec));
     }
 
     /// What speaks against a run.
@@ -35,6 +44,8 @@ impl Drive {
             return Some(Hold::Invalid(why));
         }
         match self.sources.get(&spec.source) {
+            // The cluster names one kind after the other.
+            None if !self.cluster_input.is_read() => return Some(Hold::Starting),
             None => return Some(Hold::Source(format!("GitRepository {} is not declared", spec.source))),
             Some(source) if source.is_starting() => return Some(Hold::Starting),
             Some(source) if source.spec().is_none() || source.revision().is_none() => {

@@ -20,9 +20,8 @@ use jiff::Timestamp;
 use wickie_model::{Digest, Inventory, ObjectId, Resource, ResourceKind, ResourceName};
 use wickie_plan::course::Course;
 use wickie_plan::cycle::{self, Cause, Effect, Gate, Moment, Pace, Remedy};
-use wickie_plan::{Extent, Policy, Withheld};
+use wickie_plan::{Extent, Mode, Policy, Withheld};
 
-use super::lease::Role;
 use super::run::{self, BuildKey, Job, Report, RunError, Still, Wanted};
 use super::targets::{Aim, Target};
 use super::{Drive, Event};
@@ -199,8 +198,10 @@ impl KustomizationState {
     /// Whether an object that is at `version` was left at a later one, by an agent that ran before this one did.
     pub(super) fn left_later(&self, id: &ObjectId, version: u64) -> bool {
         let left = self.inventory.get(id).and_then(|entry| entry.fingerprint.as_ref());
-        // What a watch shows may be older than our own write.
-        left.is_some_and(|left| version < left.version) && !self.versions.contains_key(id)
+        // After a run of this one, what a watch shows may be older than its own writes. And what is only looked at stays
+        // as it is for ever.
+        let enforces = self.spec.as_ref().is_none_or(|spec| spec.mode == Mode::Enforce);
+        left.is_some_and(|left| version < left.version) && !self.settled && enforces
     }
 
     /// What was written was written to another cluster, or may have been.
@@ -399,8 +400,10 @@ impl Drive {
         // A cluster that no agent of this home has worked in before holds nothing to look for, and a store that was there
         // from the start knows it all: what is to be applied is written down before it is.
         let knew = self.cluster_floors.knew(&spec.source) == Some(true);
-        let others = self.role == Role::Writes { others: true };
-        let knew = knew && (others || !self.remembered.contains(&spec.source));
+        let others = self.role.after_others();
+        let remembered = self.remembered.contains(&spec.source);
+        // What the cluster says of that was set back with it.
+        let knew = if self.anew { remembered } else { knew && (others || !remembered) };
         let Some(target) = self.target_or_report(name, Reported::Run) else { return };
         self.note_failed(name);
         let Some(state) = self.kustomizations.get_mut(name) else { return };

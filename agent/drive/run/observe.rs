@@ -31,6 +31,15 @@ pub(super) struct Seen {
     pub(super) at_rest: bool,
 }
 
+/// What a read of an object shows.
+struct Read {
+    known: Observed,
+    /// Its new fingerprint, where only what is not ours has changed.
+    fresh: Option<Fingerprint>,
+    /// It is an earlier one than was left: the cluster was set back.
+    is_earlier: bool,
+}
+
 /// What a look at the watches says of an object.
 enum Glance {
     /// It is as it was left.
@@ -46,7 +55,7 @@ impl Job {
     pub(super) async fn observe(&mut self) -> Result<Seen, RunError> {
         let deadline = tokio::time::Instant::now() + FIRST_LIST;
         let (mut observed, mut at_rest) = (BTreeMap::new(), true);
-        let mut suspects = Vec::new();
+        let (mut suspects, mut earlier) = (Vec::new(), Vec::new());
         for (id, entry) in &*self.inventory {
             // What was never confirmed is sent, whatever is there: after a crash nothing is read only to be sent.
             if entry.state == EntryState::Planned {
@@ -76,12 +85,14 @@ impl Job {
             .await;
         for (seen, id, entry) in read {
             match seen {
-                Ok((known, fresh)) => {
+                Ok(Read { known, fresh, is_earlier }) => {
                     observed.insert(id.clone(), known);
-                    if let Some(fingerprint) = fresh {
+                    let fingerprint = fresh.map(Arc::new);
+                    if is_earlier {
+                        earlier.push((id, Entry { fingerprint, ..entry }));
+                    } else if fingerprint.is_some() {
                         // Kept in memory alone: it only spares a read after the next event, and is no news worth a write.
-                        Rc::make_mut(&mut self.inventory)
-                            .insert(id, Entry { fingerprint: Some(Arc::new(fingerprint)), ..entry });
+                        Rc::make_mut(&mut self.inventory).insert(id, Entry { fingerprint, ..entry });
                     }
                 }
                 Err(error) if error.class.is_transient() => return Err(self.unseen(error)),
@@ -89,6 +100,8 @@ impl Job {
                 Err(error) => tracing::debug!(object = %id, %error, "not seen"),
             }
         }
+        // Otherwise every start would take the cluster for one that has just been set back.
+        self.commit(earlier, Vec::new(), None).await?;
         Ok(Seen { observed, at_rest })
     }
 
@@ -145,30 +158,35 @@ impl Job {
         }
     }
 
-    /// Reads an object in full; gives its new fingerprint where only what is not ours has changed.
-    async fn read(&self, id: &ObjectId, entry: &Entry) -> Result<(Observed, Option<Fingerprint>), ApiError> {
+    /// Reads an object in full.
+    async fn read(&self, id: &ObjectId, entry: &Entry) -> Result<Read, ApiError> {
+        let known = |known| Read { known, fresh: None, is_earlier: false };
         let _turn = self.target.turns.acquire().await;
         let cluster = &self.target.cluster;
         let gvk = Gvk { group: id.group.clone(), version: entry.version.clone(), kind: id.kind.clone() };
         let kind = match cluster.kind(&gvk).await {
             Ok(kind) => kind,
-            Err(ApiError { class: Class::NoSuchKind, .. }) => return Ok((Observed::Absent, None)),
+            Err(ApiError { class: Class::NoSuchKind, .. }) => return Ok(known(Observed::Absent)),
             Err(error) => return Err(error),
         };
-        let Some(object) = cluster.get(&kind, id).await? else { return Ok((Observed::Absent, None)) };
+        let Some(object) = cluster.get(&kind, id).await? else { return Ok(known(Observed::Absent)) };
         let Some(desired) = self.wanted.desired.get(id) else {
-            return Ok((self.keep(id, &object).map_or(Observed::Same, Observed::Kept), None));
+            return Ok(known(self.keep(id, &object).map_or(Observed::Same, Observed::Kept)));
         };
         let now = drift::fingerprint(&object, Manager(MANAGER), &desired.ignored);
         let now = match self.wanted.seal(id) {
             Some(seal) => now.map(|plain| seal.fingerprint(plain)),
             None => now,
         };
-        Ok(match (&entry.fingerprint, now) {
+        let left = entry.fingerprint.as_deref();
+        let is_earlier = left.is_some_and(|left| drift::version(&object["metadata"]) < left.version);
+        Ok(match (left, now) {
             (Some(left), Some(now)) if (&left.uid, left.fields, left.values) == (&now.uid, now.fields, now.values) => {
-                (Observed::Same, Some(now))
+                // A watch may not be as far as this read, and shows what was left all the same.
+                let version = now.version.min(left.version);
+                Read { known: Observed::Same, fresh: Some(Fingerprint { version, ..now }), is_earlier }
             }
-            _ => (Observed::Drifted, None),
+            _ => Read { known: Observed::Drifted, fresh: None, is_earlier },
         })
     }
 
