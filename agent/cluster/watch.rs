@@ -60,7 +60,7 @@ pub enum Within {
 impl Selection {
     fn fields(&self) -> String {
         match &self.within {
-            Within::Object(only) => format!("metadata.name={}", only.name),
+            Within::Object(only) => named(&only.name),
             Within::Cluster | Within::Namespace(_) => String::new(),
         }
     }
@@ -72,6 +72,12 @@ impl Selection {
             Within::Object(only) => &only.namespace,
         }
     }
+}
+
+/// The field selector of one object. Roles may have names that hold what means something there.
+fn named(name: &str) -> String {
+    let escaped = name.replace('\\', "\\\\").replace(',', "\\,").replace('=', "\\=");
+    format!("metadata.name={escaped}")
 }
 
 /// What was seen: whole objects, or what is kept of them.
@@ -368,7 +374,7 @@ enum Past {
 
 async fn look_back(cluster: &Cluster, selection: &Selection, from: &From) -> Result<Past, ApiError> {
     let Some(last) = &from.last else { return Ok(Past::Unknown) };
-    let params = ListParams::default().fields(&format!("metadata.name={}", last.place.name));
+    let params = ListParams::default().fields(&named(&last.place.name));
     let read = |object: Value| object.version().and_then(|version| version.parse().ok());
     let listed = cluster.list_in(&last.place.namespace, &selection.kind, &params, true, read).await?;
     Ok(past(&listed.resource_version, listed.items.into_iter().next(), &from.version, last))
@@ -378,12 +384,16 @@ async fn look_back(cluster: &Cluster, selection: &Selection, from: &From) -> Res
 ///
 /// Source: Kubernetes, "Resource versions": of one kind, they are numbers that grow.
 fn past(newest: &str, now: Option<Option<u64>>, seen: &str, last: &Last) -> Past {
-    match (newest.parse::<u64>(), seen.parse::<u64>(), now) {
-        (Ok(newest), Ok(seen), _) if newest < seen => Past::Another,
-        (_, _, Some(Some(now))) if now < last.version => Past::Another,
-        (Ok(_), Ok(_), Some(Some(_))) => Past::Same,
-        (Ok(_), Ok(_), None) if last.gone => Past::Same,
-        // Deleted since, or not made yet.
+    let (Ok(newest), Ok(seen)) = (newest.parse::<u64>(), seen.parse::<u64>()) else { return Past::Unknown };
+    match now.flatten() {
+        _ if newest < seen => Past::Another,
+        Some(now) if now < last.version => Past::Another,
+        // It is there again, or no longer selected.
+        Some(_) if last.gone => Past::Unknown,
+        Some(now) if now == last.version => Past::Same,
+        // The watch would have told of that.
+        Some(now) if now <= seen => Past::Another,
+        // Changed or deleted since, or not made yet.
         _ => Past::Unknown,
     }
 }
@@ -397,13 +407,14 @@ mod tests {
         let last = |gone| Last { place: ResourceName::new("shop", "till"), version: 40, gone };
         for (newest, now, gone, expected) in [
             ("50", Some(Some(40)), false, Past::Same),
-            ("60", Some(Some(55)), false, Past::Same),
+            ("60", Some(Some(55)), false, Past::Unknown),
+            ("60", Some(Some(45)), false, Past::Another),
             ("49", Some(Some(40)), false, Past::Another),
             ("60", Some(Some(39)), false, Past::Another),
             ("60", None, false, Past::Unknown),
-            ("60", None, true, Past::Same),
+            ("60", None, true, Past::Unknown),
             ("60", Some(Some(30)), true, Past::Another),
-            ("60", Some(Some(41)), true, Past::Same),
+            ("60", Some(Some(41)), true, Past::Unknown),
             ("60", Some(None), false, Past::Unknown),
             ("", Some(Some(40)), false, Past::Unknown),
         ] {

@@ -73,6 +73,12 @@ impl ClusterInput {
         self.due
     }
 
+    /// Whether every source that the cluster declares has been seen once.
+    pub(super) fn knows_sources(&self) -> bool {
+        let sources = self.kinds.get(&ResourceKind::GitRepository);
+        self.definitions_read && sources.is_none_or(|watched| watched.read)
+    }
+
     /// Whether everything that the cluster declares has been seen once.
     pub(super) fn is_read(&self) -> bool {
         self.definitions_read && self.kinds.values().all(|watched| watched.read)
@@ -171,6 +177,7 @@ impl Drive {
         let follow = watch::watch(cluster, selection, events, move |seen| Event::Resource(kind, seen));
         let task = self.tasks.spawn(follow);
         self.cluster_input.kinds.insert(kind, Watched { ours, task, read: false });
+        self.cluster_input.told = false;
         if !ours && !self.settings.takeover && self.cluster_input.flux == Flux::NotAsked {
             self.cluster_input.flux = Flux::Unknown("it is being asked".to_owned());
             self.ask_flux();
@@ -276,13 +283,10 @@ impl Drive {
     /// Once all inputs have been read: what the store remembers and nobody declares any more has vanished while no agent
     /// ran.
     pub(super) fn forget_undeclared(&mut self) {
-        if self.cluster_input.compared || !self.cluster_input.is_read() {
-            return;
-        }
-        if !std::mem::replace(&mut self.cluster_input.told, true) {
+        if self.cluster_input.knows_sources() && !std::mem::replace(&mut self.cluster_input.told, true) {
             self.miss_sources();
         }
-        if !self.files.problems.is_empty() {
+        if self.cluster_input.compared || !self.cluster_input.is_read() || !self.files.problems.is_empty() {
             return;
         }
         self.cluster_input.compared = true;

@@ -179,7 +179,8 @@ impl Office {
             }
             Err(error) => {
                 match error.class {
-                    Class::Unreachable => self.elector.unanswered((lease, others), sent, since_boot()),
+                    // A server or what stands before it may fail with what it has done already.
+                    Class::Unreachable | Class::Busy(_) => self.elector.unanswered((lease, others), sent, since_boot()),
                     _ => self.elector.failed(since_boot()),
                 }
                 match error.class {

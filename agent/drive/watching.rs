@@ -8,7 +8,6 @@ use wickie_plan::HealthRules;
 use super::Drive;
 use super::kustomizations::KustomizationState;
 use super::noticed::Noticed;
-use super::targets::Target;
 use crate::cluster::Class;
 use crate::cluster::watch::Seen;
 
@@ -46,13 +45,9 @@ impl Drive {
         // What a connection has still seen that is given up is of no use.
         let Some(target) = self.targets.by_serial(serial) else { return };
         target.reachable.borrow_mut().note(seen.blind(), gvk);
-        if self.is_set_back(target, gvk, &namespace, &seen) {
-            tracing::warn!(
-                "{} was set back, as by a restore from a backup: all in it is looked at anew",
-                target.words()
-            );
-            self.set_back = true;
-            return;
+        if target.live.borrow().is_set_back(gvk, &namespace, &seen) {
+            let which = target.words();
+            return self.was_set_back(&which);
         }
         let forbidden = seen.blind().is_some_and(|error| error.class == Class::Forbidden);
         let again = matches!(seen, Seen::Again);
@@ -88,17 +83,10 @@ impl Drive {
         }
     }
 
-    /// Whether a watch shows that its cluster was set back: to before what it has shown, or, after a start, to before what
-    /// the store remembers of any object.
-    fn is_set_back(&self, target: &Target, gvk: &Gvk, namespace: &str, seen: &Seen<Option<Noticed>>) -> bool {
-        if target.live.borrow().is_set_back(gvk, namespace, seen) {
-            return true;
+    /// A cluster is at an earlier state than it was: all that is in memory is of another, and the loop begins anew.
+    pub(super) fn was_set_back(&mut self, which: &str) {
+        if !std::mem::replace(&mut self.set_back, true) {
+            tracing::warn!("{which} was set back, as by a restore from a backup: all in it is looked at anew");
         }
-        // What the store remembers stays newer until all is as it was, which is what it began anew for.
-        let (Seen::All(objects, _), false) = (seen, self.role.after_others()) else { return false };
-        objects.iter().flatten().any(|noticed| {
-            let owner = self.kustomizations.get(&noticed.owner).filter(|state| state.is_for(target.serial));
-            owner.is_some_and(|state| state.left_later(&noticed.id, noticed.version))
-        })
     }
 }

@@ -164,10 +164,9 @@ impl Elector {
 
     /// A write of ours had no answer: a [`Elector::proposal`] that was sent at `sent`.
     pub fn unanswered(&mut self, (lease, others): (Lease, bool), sent: Moment, now: Moment) {
-        // The first are those that may have come before the server went away.
-        if self.unanswered.len() < UNANSWERED {
-            self.unanswered.push(Unanswered { lease, others, sent });
-        }
+        // Of a long outage, the first may have come before the server went away, and the last after it was back.
+        self.unanswered.truncate(UNANSWERED - 1);
+        self.unanswered.push(Unanswered { lease, others, sent });
         self.failed(now);
     }
 

@@ -30,7 +30,7 @@ impl Restored {
     async fn new(name: &str, in_cluster: bool) -> Self {
         let (control_plane, fleet, client) = fleet_alone(name).await;
         let maps = maps(&fleet, &client);
-        for name in ["changes", "goes", "stays"] {
+        for name in ["changes", "goes", "stays", "returns"] {
             fleet.write_map(&format!("{name}.yaml"), name, "1").unwrap();
         }
         let first = fleet.commit("first").unwrap();
@@ -47,6 +47,11 @@ impl Restored {
         applied(&agent, &first).await;
         let backup = control_plane.back_up().await.unwrap();
 
+        fleet.write_map("returns.yaml", "returns", "2").unwrap();
+        let between = fleet.commit("between").unwrap();
+        value_becomes(&mut agent, &maps, "returns", Some("2")).await;
+        applied(&agent, &between).await;
+        fleet.write_map("returns.yaml", "returns", "1").unwrap();
         fleet.write_map("changes.yaml", "changes", "2").unwrap();
         fleet.repo.remove("goes.yaml").unwrap();
         fleet.write_map("comes.yaml", "comes", "1").unwrap();
@@ -135,6 +140,21 @@ async fn a_cluster_that_was_restored_while_no_agent_ran_is_brought_back_too() {
     assert_eq!(restored.agent.stop().await.unwrap(), 0);
     restored.restore().await;
     restored.agent.restart().unwrap();
+    restored.is_brought_back().await;
+    restored.goes_on().await;
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_being_restored_as_the_agent_starts_is_brought_back_too() {
+    let mut restored = Restored::new("restored-start", false).await;
+    assert_eq!(restored.agent.stop().await.unwrap(), 0);
+    restored.control_plane.stop_api();
+    restored.agent.restart().unwrap();
+    status_becomes(&restored.agent, "a run could not look at the cluster", |status| {
+        status["cluster"]["reachable"] == false && kustomization(status, "apps")["ready"]["status"] == "False"
+    })
+    .await;
+    restored.restore().await;
     restored.is_brought_back().await;
     restored.goes_on().await;
 }

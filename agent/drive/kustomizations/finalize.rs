@@ -11,7 +11,7 @@ use super::outcome::{Verdict, failure};
 use super::{Reported, resource};
 use crate::cluster::{ApiError, Cluster, Kind};
 use crate::drive::records::Say;
-use crate::drive::run::{BuildKey, Job, Report, RunError, Wanted};
+use crate::drive::run::{BuildKey, Job, Report, Restored, RunError, Wanted};
 use crate::drive::{Drive, Event};
 use crate::store::Origin;
 
@@ -56,6 +56,7 @@ impl Drive {
             },
             inventory: state.inventory.clone(),
             search: false,
+            restored: Restored::Read,
             versions: std::mem::take(&mut state.versions),
             rested: None,
         });

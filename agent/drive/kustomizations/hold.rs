@@ -45,7 +45,7 @@ impl Drive {
         }
         match self.sources.get(&spec.source) {
             // The cluster names one kind after the other.
-            None if !self.cluster_input.is_read() => return Some(Hold::Starting),
+            None if !self.cluster_input.knows_sources() => return Some(Hold::Starting),
             None => return Some(Hold::Source(format!("GitRepository {} is not declared", spec.source))),
             Some(source) if source.is_starting() => return Some(Hold::Starting),
             Some(source) if source.spec().is_none() || source.revision().is_none() => {

@@ -20,9 +20,9 @@ use jiff::Timestamp;
 use wickie_model::{Digest, Inventory, ObjectId, Resource, ResourceKind, ResourceName};
 use wickie_plan::course::Course;
 use wickie_plan::cycle::{self, Cause, Effect, Gate, Moment, Pace, Remedy};
-use wickie_plan::{Extent, Mode, Policy, Withheld};
+use wickie_plan::{Extent, Policy, Withheld};
 
-use super::run::{self, BuildKey, Job, Report, RunError, Still, Wanted};
+use super::run::{self, BuildKey, Job, Report, Restored, RunError, Still, Wanted};
 use super::targets::{Aim, Target};
 use super::{Drive, Event};
 use crate::chain::chain;
@@ -92,6 +92,8 @@ pub(super) struct KustomizationState {
     pub(super) after_source: bool,
     /// Has been through a run or is held, since the start.
     settled: bool,
+    /// A run of this loop has looked at all of its objects.
+    looked: bool,
 }
 
 /// The run that is under way.
@@ -138,6 +140,7 @@ impl KustomizationState {
             away: false,
             after_source: false,
             settled: false,
+            looked: false,
         }
     }
 
@@ -193,15 +196,6 @@ impl KustomizationState {
             Aim::Remote(target) => format!(" in {}", target.words()),
             Aim::Own | Aim::Nowhere(_) => String::new(),
         }
-    }
-
-    /// Whether an object that is at `version` was left at a later one, by an agent that ran before this one did.
-    pub(super) fn left_later(&self, id: &ObjectId, version: u64) -> bool {
-        let left = self.inventory.get(id).and_then(|entry| entry.fingerprint.as_ref());
-        // After a run of this one, what a watch shows may be older than its own writes. And what is only looked at stays
-        // as it is for ever.
-        let enforces = self.spec.as_ref().is_none_or(|spec| spec.mode == Mode::Enforce);
-        left.is_some_and(|left| version < left.version) && !self.settled && enforces
     }
 
     /// What was written was written to another cluster, or may have been.
@@ -427,6 +421,11 @@ impl Drive {
             policy,
             inventory: state.inventory.clone(),
             search,
+            restored: match (self.anew, state.looked) {
+                (false, _) => Restored::No,
+                (true, false) => Restored::Unread,
+                (true, true) => Restored::Read,
+            },
             versions: std::mem::take(&mut state.versions),
             rested: state.rested.take(),
         });
@@ -454,6 +453,10 @@ impl Drive {
             Reported::Run(report) => (report, false),
             Reported::Final(report) | Reported::Vanishing(report) => (report, true),
         };
+        if let Some(RunError::SetBack(which)) = &report.error {
+            return self.was_set_back(which);
+        }
+        state.looked |= report.error.is_none() && !last;
         let before = std::mem::replace(&mut state.inventory, std::mem::take(&mut report.inventory));
         // Most runs find all as it was: then there is nothing else to watch.
         let changed = !Rc::ptr_eq(&before, &state.inventory);

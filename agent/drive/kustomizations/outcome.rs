@@ -303,7 +303,9 @@ pub(super) fn failure(state: &KustomizationState, report: &Report) -> Verdict {
             RunError::Source(_) | RunError::NoSnapshot(..) | RunError::NotFetched { .. } => reason::ARTIFACT_FAILED,
             RunError::Render(_) | RunError::Values(_) | RunError::Endless { .. } => reason::BUILD_FAILED,
             RunError::Refused(_) => reason::PRUNE_FAILED,
-            RunError::Look { .. } | RunError::Target(_) | RunError::Store(_) => reason::RECONCILIATION_FAILED,
+            RunError::Look { .. } | RunError::Target(_) | RunError::SetBack(_) | RunError::Store(_) => {
+                reason::RECONCILIATION_FAILED
+            }
         };
         return Verdict { reason, message: chain(error) };
     }

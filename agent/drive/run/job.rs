@@ -28,11 +28,23 @@ pub(in crate::drive) struct Job {
     pub(in crate::drive) inventory: Rc<Inventory>,
     /// Whether the inventory may lack something: see [`Lost`](super::Lost).
     pub(in crate::drive) search: bool,
+    pub(in crate::drive) restored: Restored,
     /// The versions that our own writes led to: what was seen before them is old.
     pub(in crate::drive) versions: HashMap<ObjectId, u64>,
     /// What the last plan looked at, if there was nothing to do and all objects were seen as they had been left; with how
     /// many there were.
     pub(in crate::drive) rested: Option<(Still, u32)>,
+}
+
+/// Whether the cluster is known to be one that was set back, as by a restore from a backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::drive) enum Restored {
+    /// It is not. What is found to be earlier than it was left tells that it was.
+    No,
+    /// It is, and all is read: what is at an earlier state may look as it was left.
+    Unread,
+    /// It is, and all was read since.
+    Read,
 }
 
 /// What a run did.

@@ -35,7 +35,7 @@ use crate::store::{Store, StoreError};
 use gather::{Gathered, Trace};
 
 pub(super) use gather::reach;
-pub(super) use job::{Job, Report};
+pub(super) use job::{Job, Report, Restored};
 pub(super) use lost::Lost;
 pub(super) use still::Still;
 
@@ -141,6 +141,8 @@ pub(super) enum RunError {
     },
     #[error("{0}")]
     Refused(#[from] Refusal),
+    #[error("{0} was set back; all in it is looked at anew")]
+    SetBack(String),
     #[error("what is to be done cannot be written down, so nothing was done")]
     Store(#[from] StoreError),
 }

@@ -13,7 +13,7 @@ use wickie_model::{Entry, EntryState, Fingerprint, Gvk, ObjectId, ResourceKind, 
 use wickie_plan::drift::{self, Manager};
 use wickie_plan::{Keep, Observed};
 
-use super::{Job, RunError};
+use super::{Job, Restored, RunError};
 use crate::cluster::{ApiError, Class, MANAGER};
 use crate::drive::live::Look;
 use crate::render::{self, OWNER_NAME, OWNER_NAMESPACE};
@@ -100,6 +100,9 @@ impl Job {
                 Err(error) => tracing::debug!(object = %id, %error, "not seen"),
             }
         }
+        if !earlier.is_empty() && self.restored == Restored::No {
+            return Err(RunError::SetBack(self.target.words()));
+        }
         // Otherwise every start would take the cluster for one that has just been set back.
         self.commit(earlier, Vec::new(), None).await?;
         Ok(Seen { observed, at_rest })
@@ -134,6 +137,7 @@ impl Job {
         match live.look(id) {
             // What left Git is read in full before it is deleted.
             Look::Seen(_) if !self.wanted.desired.contains_key(id) => Glance::Suspect,
+            Look::Seen(_) if self.restored == Restored::Unread && !self.versions.contains_key(id) => Glance::Suspect,
             Look::Seen(sighting) => {
                 let same = sighting.is_as_left(id, entry, Some(&self.wanted));
                 let old = self.versions.get(id).is_some_and(|ours| sighting.version < *ours);
