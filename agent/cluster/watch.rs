@@ -226,8 +226,9 @@ pub async fn watch_reduced<O: DeserializeOwned, R: Arrived, T>(
         }
         let Some(error) = trouble else {
             blind = false;
-            // What ends as soon as it is open must not be opened again and again without a pause.
-            if watching && !lasted {
+            // What ends as soon as it is open must not be opened again and again without a pause. What is to be listed
+            // anew has not been opened.
+            if watching && !lasted && !matches!(state, State::Listing) {
                 tokio::time::sleep(backoff(failures, LONGEST_PAUSE, fastrand::f64())).await;
                 failures += 1;
             }
@@ -259,8 +260,9 @@ async fn list<O: DeserializeOwned, R: Arrived, T>(
     let read = |object| read(object, Arrival::Listed);
     match cluster.list_in(selection.namespace(), &selection.kind, &params, selection.metadata, read).await {
         Ok(listed) => {
-            let seen = listed.items.iter().filter_map(|object| Last::of(object, false));
-            let (last, version) = (seen.max_by_key(|last| last.version), listed.resource_version);
+            let number = |object: &&R| object.version().and_then(|version| version.parse::<u64>().ok());
+            let last = listed.items.iter().max_by_key(number).and_then(|object| Last::of(object, false));
+            let version = listed.resource_version;
             sender.send(wrap(Seen::All(listed.items, version.clone()))).await.ok()?;
             Some((State::Watching(From { version, last, doubted: false }), None))
         }
