@@ -7,6 +7,8 @@
 //! applied it ourselves, as its managed fields say. That an agent was here before is told by the copy of the trust floors;
 //! without it nothing is looked for. Where Git has none of what was found, another agent's Kustomization of the same name
 //! may have put it there, and it is left alone.
+//!
+//! In the same way is found what a cluster that was restored from a backup has again, although it had been deleted since.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
