@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use wickie_model::{ConditionStatus, ResourceKind, ResourceName, Trial, condition_type, reason};
 
 use super::advice;
-use super::{ClusterLive, Counts, DayLive, HeldLive, KustomizationLive, Live, Phase, Problem, SourceLive};
+use super::{ClusterLive, Counts, DayLive, HeldLive, KustomizationLive, Live, Phase, Problem, SourceLive, TrafficLive};
 use crate::report::Sending;
 use crate::store::{Origin, Record, Run, SnapshotRow, Store, StoreError, Waiting};
 
@@ -214,47 +214,25 @@ pub struct OtherView {
 
 /// How everything stands, by the store and, where an agent runs, by what it tells.
 pub async fn status(store: &Store, running: Option<(AgentView, Live)>) -> Result<Status, StoreError> {
-    let (agent, live) = match running {
-        Some((agent, live)) => (Some(agent), Some(live)),
-        None => (None, None),
-    };
-    let sizes = store.inventory_sizes().await?;
-    let mut traffic: BTreeMap<ResourceName, Vec<DayLive>> = BTreeMap::new();
-    for day in store.traffic().await? {
-        traffic.entry(day.name.clone()).or_default().insert(0, day.into());
-    }
+    let (agent, mut live) = running.unzip();
+    let (cluster, stands_by) =
+        live.as_mut().map(|live| (live.cluster.take(), live.stands_by.take())).unwrap_or_default();
     let (mut sources, mut kustomizations, mut providers, mut others) = (vec![], vec![], vec![], vec![]);
-    for record in store.records().await? {
-        match record.resource.kind {
-            ResourceKind::GitRepository => {
-                let snapshot = store.snapshots(&record.resource.name, 1).await?.pop();
-                let mut view = source(&record, live.as_ref(), snapshot);
-                if live.is_none() {
-                    view.live.traffic.days = traffic.remove(&record.resource.name).unwrap_or_default();
-                    view.live.traffic.days.truncate(DAYS);
-                }
-                sources.push(view);
+    for view in views(store, live).await? {
+        match view {
+            View::Source(mut view) => {
+                view.snapshot = store.snapshots(&view.name, 1).await?.pop().map(SnapshotView::from);
+                sources.push(*view);
             }
-            ResourceKind::Kustomization => {
-                let last_run = store.runs(record.resource.name.clone(), 1).await?.pop();
-                let size = sizes.get(&record.resource.name).copied();
-                kustomizations.push(kustomization(&record, live.as_ref(), last_run, size));
-            }
-            ResourceKind::Provider => providers.push(provider(&record, live.as_ref())),
-            kind @ (ResourceKind::Alert | ResourceKind::Receiver) => {
-                let ready = ready(&record);
-                if ready.status == ConditionStatus::False {
-                    others.push(OtherView { kind, name: record.resource.name, ready });
-                }
-            }
+            // How they stand is known to the agent that writes.
+            View::Kustomization(view) if stands_by.is_none() => kustomizations.push(*view),
+            View::Provider(view) => providers.push(*view),
+            View::Other(view) if view.ready.status == ConditionStatus::False => others.push(*view),
+            View::Kustomization(_) | View::Other(_) => {}
         }
     }
     for waiting in store.outbox().await? {
         add_waiting(&mut providers, waiting);
-    }
-    let (cluster, stands_by) = live.map(|live| (live.cluster, live.stands_by)).unwrap_or_default();
-    if stands_by.is_some() {
-        kustomizations.clear();
     }
     let mut status = Status {
         api_version: API_VERSION.to_owned(),
@@ -269,6 +247,55 @@ pub async fn status(store: &Store, running: Option<(AgentView, Live)>) -> Result
     };
     status.ok = status.agent.is_some() && status.troubles() == 0;
     Ok(status)
+}
+
+/// How one object stands.
+enum View {
+    Source(Box<SourceView>),
+    Kustomization(Box<KustomizationView>),
+    Provider(Box<ProviderView>),
+    Other(Box<OtherView>),
+}
+
+/// How each object stands. Of a thousand Kustomizations no more than that is ever in memory at once: neither their
+/// records nor, beside their views, what the agent told.
+async fn views(store: &Store, mut live: Option<Live>) -> Result<Vec<View>, StoreError> {
+    let sizes = store.inventory_sizes().await?;
+    let mut last_runs = store.last_runs().await?;
+    let mut traffic: BTreeMap<ResourceName, Vec<DayLive>> = BTreeMap::new();
+    for day in store.traffic().await? {
+        traffic.entry(day.name.clone()).or_default().insert(0, day.into());
+    }
+    let view = move |record: Record| {
+        let name = &record.resource.name;
+        match record.resource.kind {
+            ResourceKind::GitRepository => {
+                let live = match &mut live {
+                    Some(live) => live.sources.remove(name).unwrap_or_default(),
+                    None => {
+                        let mut days = traffic.remove(name).unwrap_or_default();
+                        days.truncate(DAYS);
+                        SourceLive { traffic: TrafficLive { days, budget: None }, ..SourceLive::default() }
+                    }
+                };
+                View::Source(Box::new(source(&record, live)))
+            }
+            ResourceKind::Kustomization => {
+                let live = live.as_mut().and_then(|live| live.kustomizations.remove(name));
+                let size = sizes.get(name).copied();
+                View::Kustomization(Box::new(kustomization(&record, live, last_runs.remove(name), size)))
+            }
+            ResourceKind::Provider => {
+                let sending = live.as_mut().and_then(|live| live.providers.remove(name));
+                View::Provider(Box::new(provider(&record, sending)))
+            }
+            kind @ (ResourceKind::Alert | ResourceKind::Receiver) => {
+                let ready = ready(&record);
+                View::Other(Box::new(OtherView { kind, name: record.resource.name, ready }))
+            }
+        }
+    };
+    store.map_records(view).await
 }
 
 impl Status {
@@ -301,20 +328,22 @@ impl ProviderView {
     }
 }
 
-fn source(record: &Record, live: Option<&Live>, snapshot: Option<SnapshotRow>) -> SourceView {
-    let name = &record.resource.name;
+impl From<SnapshotRow> for SnapshotView {
+    fn from(SnapshotRow { snapshot, .. }: SnapshotRow) -> Self {
+        Self { revision: snapshot.revision.to_string(), signer: snapshot.signer, accepted_at: snapshot.accepted_at }
+    }
+}
+
+/// A source; its snapshot is read apart.
+fn source(record: &Record, live: SourceLive) -> SourceView {
     SourceView {
-        name: name.clone(),
+        name: record.resource.name.clone(),
         origin: record.origin,
         suspended: is_suspended(record),
         ready: ready(record),
         warnings: warnings(record),
-        snapshot: snapshot.map(|SnapshotRow { snapshot, .. }| SnapshotView {
-            revision: snapshot.revision.to_string(),
-            signer: snapshot.signer,
-            accepted_at: snapshot.accepted_at,
-        }),
-        live: live.and_then(|live| live.sources.get(name)).cloned().unwrap_or_default(),
+        snapshot: None,
+        live,
     }
 }
 
@@ -325,16 +354,17 @@ fn held(record: &Record) -> Option<HeldLive> {
     Some(HeldLive { reason: said.reason.clone(), message: said.message.clone(), until: None })
 }
 
-fn kustomization(record: &Record, live: Option<&Live>, last_run: Option<Run>, size: Option<u64>) -> KustomizationView {
-    let name = &record.resource.name;
-    let live = live.and_then(|live| live.kustomizations.get(name)).cloned();
+fn kustomization(
+    record: &Record,
+    live: Option<KustomizationLive>,
+    last_run: Option<Run>,
+    size: Option<u64>,
+) -> KustomizationView {
     let phase = live.as_ref().map(|live| live.phase);
-    let held = match &live {
-        // The agent's own word, and nothing beside it: the record is read after it, and knows of no time.
-        Some(live) => live.held.clone(),
-        None => held(record),
-    };
-    let KustomizationLive { next_run, objects, problems, cluster, .. } = live.unwrap_or_default();
+    let known = live.is_some();
+    let KustomizationLive { next_run, held: waits, objects, problems, cluster, .. } = live.unwrap_or_default();
+    // The agent's own word, and nothing beside it: the record is read after it, and knows of no time.
+    let held = if known { waits } else { held(record) };
     let applied_revision = text(record, "/lastAppliedRevision");
     let attempted_revision = text(record, "/lastAttemptedRevision").filter(|it| Some(it) != applied_revision.as_ref());
     let mut ready = ready(record);
@@ -343,7 +373,7 @@ fn kustomization(record: &Record, live: Option<&Live>, last_run: Option<Run>, si
     }
     let written = size.map(|size| Counts { total: size.try_into().unwrap_or(u32::MAX), ..Counts::default() });
     KustomizationView {
-        name: name.clone(),
+        name: record.resource.name.clone(),
         origin: record.origin,
         suspended: is_suspended(record),
         ready,
@@ -359,15 +389,13 @@ fn kustomization(record: &Record, live: Option<&Live>, last_run: Option<Run>, si
     }
 }
 
-fn provider(record: &Record, live: Option<&Live>) -> ProviderView {
-    let name = &record.resource.name;
-    let ready = Some(ready(record)).filter(|ready| ready.since.is_some());
+fn provider(record: &Record, sending: Option<Sending>) -> ProviderView {
     ProviderView {
-        sending: live.and_then(|live| live.providers.get(name)).cloned(),
-        ready,
+        sending,
+        ready: Some(ready(record)).filter(|ready| ready.since.is_some()),
         suspended: is_suspended(record),
         known: true,
-        ..ProviderView::unknown(name.clone())
+        ..ProviderView::unknown(record.resource.name.clone())
     }
 }
 

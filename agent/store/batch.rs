@@ -186,6 +186,10 @@ mod tests {
         store.commit(Batch { runs: runs.clone(), events, ..Batch::default() }).await.unwrap();
         let kept = store.runs(shop().name, 1_000).await.unwrap();
         assert_eq!((kept.len(), &kept[0]), (100, &runs[129]));
+        let of_another = Run { name: ResourceName::new("flux-system", "another"), ..run(1) };
+        store.commit(Batch { runs: vec![of_another.clone()], ..Batch::default() }).await.unwrap();
+        let last = [&runs[129], &of_another].map(|run| (run.name.clone(), run.clone()));
+        assert_eq!(store.last_runs().await.unwrap(), last.into());
         let kept = store.events(EventFilter::default(), 10_000).await.unwrap();
         assert_eq!((kept.len(), &kept[0]), (1_000, &event(1_199)));
         let others = EventFilter { name: Some("till".to_owned()), ..EventFilter::default() };

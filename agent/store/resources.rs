@@ -75,17 +75,25 @@ const COLUMNS: &str = "kind, namespace, name, origin, spec, generation, suspende
 impl Store {
     /// All records, by kind and name.
     pub async fn records(&self) -> Result<Vec<Record>, StoreError> {
-        self.call(|connection| {
+        self.map_records(|record| record).await
+    }
+
+    /// What `look` makes of each record, by kind and name: one of them is in memory at a time.
+    pub async fn map_records<T: Send + 'static>(
+        &self,
+        mut look: impl FnMut(Record) -> T + Send + 'static,
+    ) -> Result<Vec<T>, StoreError> {
+        self.call(move |connection| {
             let failed = || StoreError::sql("read the resources");
             let mut statement = connection
                 .prepare_cached(&format!("SELECT {COLUMNS} FROM resource ORDER BY kind, namespace, name"))
                 .map_err(failed())?;
             let mut rows = statement.query([]).map_err(failed())?;
-            let mut records = Vec::new();
+            let mut looks = Vec::new();
             while let Some(row) = rows.next().map_err(failed())? {
-                records.push(read(row)?);
+                looks.push(look(read(row)?));
             }
-            Ok(records)
+            Ok(looks)
         })
         .await
     }

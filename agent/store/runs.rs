@@ -1,5 +1,7 @@
 //! Table `run`: how each run of a Kustomization ended, the newest of each kept.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use rusqlite::{Row, Transaction, params};
 use serde::{Deserialize, Serialize};
@@ -51,16 +53,37 @@ pub struct Run {
     pub changes: Changes,
 }
 
+const COLUMNS: &str = "namespace, name, revision, cause, started_at, ended_at, reason, message, changes";
+
 impl Store {
+    /// The newest run of each Kustomization.
+    pub async fn last_runs(&self) -> Result<BTreeMap<ResourceName, Run>, StoreError> {
+        self.call(|connection| {
+            let failed = || StoreError::sql("read the last runs");
+            let mut statement = connection
+                .prepare_cached(&format!(
+                    "SELECT {COLUMNS} FROM run WHERE id IN (SELECT max(id) FROM run GROUP BY namespace, name)"
+                ))
+                .map_err(failed())?;
+            let mut rows = statement.query([]).map_err(failed())?;
+            let mut runs = BTreeMap::new();
+            while let Some(row) = rows.next().map_err(failed())? {
+                let run = read(row)?;
+                runs.insert(run.name.clone(), run);
+            }
+            Ok(runs)
+        })
+        .await
+    }
+
     /// The newest runs of a Kustomization, newest first.
     pub async fn runs(&self, name: ResourceName, limit: usize) -> Result<Vec<Run>, StoreError> {
         self.call(move |connection| {
             let failed = || StoreError::sql("read the runs");
             let mut statement = connection
-                .prepare_cached(
-                    "SELECT namespace, name, revision, cause, started_at, ended_at, reason, message, changes
-                     FROM run WHERE namespace = ?1 AND name = ?2 ORDER BY id DESC LIMIT ?3",
-                )
+                .prepare_cached(&format!(
+                    "SELECT {COLUMNS} FROM run WHERE namespace = ?1 AND name = ?2 ORDER BY id DESC LIMIT ?3"
+                ))
                 .map_err(failed())?;
             let mut rows = statement.query(params![name.namespace, name.name, limit as i64]).map_err(failed())?;
             let mut runs = Vec::new();

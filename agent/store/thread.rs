@@ -21,9 +21,6 @@ pub struct Store {
 /// How many calls may wait before the next caller does.
 const QUEUE: usize = 64;
 
-/// After so many calls the pages of the file that were read or written are let go: most will not be wanted again for hours.
-const MANY: usize = 64;
-
 impl Store {
     /// Opens the store of a data directory that the caller has locked. A damaged file is set aside, and its new name
     /// given back, so that it can be said.
@@ -59,13 +56,11 @@ impl Store {
     fn on(mut connection: Connection, bounds: Bounds) -> Self {
         let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
         std::thread::spawn(move || {
-            let mut calls = 0;
             while let Some(job) = queue.blocking_recv() {
                 job(&mut connection);
-                calls += 1;
-                if calls >= MANY && queue.is_empty() {
-                    calls = 0;
-                    // A failure costs nothing but memory.
+                if queue.is_empty() {
+                    // The pages that were read and written are let go: most will not be wanted again for hours, and the
+                    // system has them. A failure costs nothing but memory.
                     let _ = connection.execute_batch("PRAGMA shrink_memory");
                 }
             }
