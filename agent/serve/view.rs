@@ -260,7 +260,11 @@ enum View {
 /// How each object stands. Of a thousand Kustomizations no more than that is ever in memory at once: neither their
 /// records nor, beside their views, what the agent told.
 async fn views(store: &Store, mut live: Option<Live>) -> Result<Vec<View>, StoreError> {
-    let sizes = store.inventory_sizes().await?;
+    // A running agent tells them itself.
+    let sizes = match &live {
+        Some(_) => BTreeMap::new(),
+        None => store.inventory_sizes().await?,
+    };
     let mut last_runs = store.last_runs().await?;
     let mut traffic: BTreeMap<ResourceName, Vec<DayLive>> = BTreeMap::new();
     for day in store.traffic().await? {

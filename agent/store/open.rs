@@ -63,7 +63,7 @@ fn try_open(path: &Path) -> Result<Connection, StoreError> {
     let mut connection = Connection::open(path).map_err(failed)?;
     // FULL: a commit that was acknowledged survives a power cut, which WAL alone does not promise.
     // Incremental vacuum must be chosen before the first table: it lets the file shrink without being written anew.
-    // The page cache is bounded at 2 MiB, and temporary results stay off the flash.
+    // The page cache is bounded at 1 MiB, and temporary results stay off the flash.
     connection
         .execute_batch(
             "PRAGMA auto_vacuum=INCREMENTAL;
@@ -71,7 +71,7 @@ fn try_open(path: &Path) -> Result<Connection, StoreError> {
              PRAGMA synchronous=FULL;
              PRAGMA foreign_keys=ON;
              PRAGMA temp_store=MEMORY;
-             PRAGMA cache_size=-2048;
+             PRAGMA cache_size=-1024;
              PRAGMA busy_timeout=5000;
              PRAGMA journal_size_limit=4194304;",
         )
