@@ -89,6 +89,11 @@ pub struct Listed<R = Value> {
     pub resource_version: String,
 }
 
+/// The version of an object, as its server writes it: a write that names it is refused where there is another by then.
+pub fn resource_version(object: &Value) -> Option<String> {
+    object.pointer("/metadata/resourceVersion")?.as_str().map(str::to_owned)
+}
+
 impl Cluster {
     /// The API server that `client` speaks to.
     pub fn new(client: Client) -> Self {

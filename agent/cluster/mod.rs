@@ -17,7 +17,7 @@ mod throttle;
 pub mod watch;
 
 pub use access::{About, Access};
-pub use api::{Cluster, Listed, MANAGER, REQUEST_TIMEOUT, Sent};
+pub use api::{Cluster, Listed, MANAGER, REQUEST_TIMEOUT, Sent, resource_version};
 pub use connect::{ConnectError, Connection};
 pub use error::{ApiError, Class, FieldConflict};
 pub use fence::{Fence, since_boot};

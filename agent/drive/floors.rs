@@ -15,7 +15,7 @@ use wickie_trust::Kept;
 
 use super::{Drive, Event};
 use crate::chain::chain;
-use crate::cluster::{ApiError, Class, Cluster, Kind};
+use crate::cluster::{ApiError, Class, Cluster, Kind, resource_version};
 use crate::source::{Git, SourceError};
 use crate::store::{KeptFloor, OwnFloor, merge_floors};
 
@@ -218,7 +218,7 @@ async fn sync(
                 if sent.created && known.version.is_some() {
                     trouble = Some("it was deleted; it is written again".to_owned());
                 }
-                known.version = version(&sent.object);
+                known.version = resource_version(&sent.object);
                 return Ok(Synced { before, ..synced(known, &own, trouble) });
             }
             Err(error) if error.class == Class::Stale => known = read(cluster, &kind, &id, &mut trouble).await?,
@@ -237,7 +237,7 @@ fn synced(seen: Seen, own: &[OwnFloor], trouble: Option<String>) -> Synced {
 
 async fn read(cluster: &Cluster, kind: &Kind, id: &ObjectId, trouble: &mut Option<String>) -> Result<Seen, ApiError> {
     let Some(object) = cluster.get(kind, id).await? else { return Ok(Seen::default()) };
-    let mut seen = Seen { version: version(&object), floors: Vec::new() };
+    let mut seen = Seen { version: resource_version(&object), floors: Vec::new() };
     for (key, value) in object.get("data").and_then(Value::as_object).into_iter().flatten() {
         match KeptFloor::from_line(value.as_str().unwrap_or_default()) {
             Ok(floor) => seen.floors.push(floor),
@@ -245,10 +245,6 @@ async fn read(cluster: &Cluster, kind: &Kind, id: &ObjectId, trouble: &mut Optio
         }
     }
     Ok(seen)
-}
-
-fn version(object: &Value) -> Option<String> {
-    object.pointer("/metadata/resourceVersion")?.as_str().map(str::to_owned)
 }
 
 fn place(namespace: &str) -> (Kind, ObjectId) {
