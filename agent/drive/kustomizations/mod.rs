@@ -9,29 +9,28 @@ mod health;
 mod hold;
 mod outcome;
 mod peers;
+mod state;
 mod window;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use jiff::Timestamp;
-use wickie_model::{Digest, Inventory, ObjectId, Resource, ResourceKind, ResourceName};
-use wickie_plan::course::Course;
-use wickie_plan::cycle::{self, Cause, Effect, Gate, Moment, Pace, Remedy};
-use wickie_plan::{Extent, Policy, Withheld};
+use wickie_model::{Resource, ResourceKind, ResourceName};
+use wickie_plan::cycle::{self, Cause, Effect, Moment, Pace};
+use wickie_plan::{Extent, Policy};
 
-use super::run::{self, BuildKey, Job, Report, Restored, RunError, Still, Wanted};
-use super::targets::{Aim, Target};
+use super::run::{self, BuildKey, Job, Report, Restored, RunError, Wanted};
+use super::targets::Target;
 use super::{Drive, Event};
 use crate::chain::chain;
-use crate::config::{Declared, Kustomization};
-use crate::render::Inputs;
+use crate::config::Declared;
 
 pub(super) use health::Foreign;
+pub(super) use state::KustomizationState;
 
-use drift::Drift;
+use state::Current;
 
 /// What a build gave, and whether it was made for this run.
 pub(super) type Built = Result<(Rc<Wanted>, bool), RunError>;
@@ -44,187 +43,6 @@ pub(super) enum Reported {
     Final(Report),
     /// The Kustomization is deleted because its CRD is: that is no order to delete anything.
     Vanishing(Report),
-}
-
-/// A Kustomization. There may be thousands, most of them at rest: what only one at work has lies apart.
-pub(super) struct KustomizationState {
-    /// Nothing while it is not declared (what it has put into the cluster is remembered), or cannot be followed.
-    spec: Option<Arc<Kustomization>>,
-    digest: Option<Digest>,
-    cycle: cycle::State,
-    wake: Option<Moment>,
-    /// The cluster that it is for.
-    pub(super) aim: Aim,
-    /// What it has put into the cluster, as far as the last run that ended says. A run works on a copy of its own.
-    pub(super) inventory: Rc<Inventory>,
-    /// The inventory may lack something: nothing here says that it was ever applied in full.
-    search: bool,
-    versions: HashMap<ObjectId, u64>,
-    /// See [`Job::rested`].
-    rested: Option<(Still, u32)>,
-    /// What it wants, as last built.
-    wanted: Option<Rc<Wanted>>,
-    /// What it was built with.
-    inputs: Rc<Inputs>,
-    run: Option<Box<Current>>,
-    report: Option<Box<Report>>,
-    /// Health is waited for; foreign objects by their last verdict.
-    watching: Option<Box<health::Watching>>,
-    stale: health::Stale,
-    drift: Drift,
-    /// Deletions that wait for what others want.
-    deferred: Option<Box<peers::Deferred>>,
-    /// What was built, or is being built, while it has to wait.
-    ahead: Option<Box<BuildKey>>,
-    /// What waits for the window for changes.
-    waiting: Option<Box<window::Waiting>>,
-    /// What the cluster was last driven to, since the start.
-    kept: Option<window::Kept>,
-    /// Objects that are not as they should be and wait for the window.
-    left: BTreeMap<ObjectId, Withheld>,
-    /// What became of the revisions that it took.
-    pub(super) course: Course,
-    suspended: bool,
-    deleted: bool,
-    /// The last run failed because the API server was away.
-    away: bool,
-    /// Somebody asked for it, and for its source first.
-    pub(super) after_source: bool,
-    /// Has been through a run or is held, since the start.
-    settled: bool,
-    /// A run of this loop has looked at all of its objects.
-    looked: bool,
-}
-
-/// The run that is under way.
-struct Current {
-    cause: Cause,
-    key: BuildKey,
-    spec: Arc<Kustomization>,
-    /// How much it may do.
-    extent: Extent,
-    /// It keeps up what was applied while something newer waits for the window.
-    keeps: bool,
-    began: Instant,
-    started_at: Timestamp,
-}
-
-impl KustomizationState {
-    /// One of which only its inventory is known.
-    pub(super) fn remembered(inventory: impl Into<Rc<Inventory>>) -> Self {
-        Self {
-            spec: None,
-            digest: None,
-            cycle: cycle::State::new(),
-            wake: None,
-            aim: Aim::default(),
-            inventory: inventory.into(),
-            search: false,
-            versions: HashMap::new(),
-            rested: None,
-            wanted: None,
-            inputs: Rc::default(),
-            run: None,
-            report: None,
-            watching: None,
-            stale: health::Stale::default(),
-            drift: Drift::default(),
-            deferred: None,
-            ahead: None,
-            waiting: None,
-            kept: None,
-            left: BTreeMap::new(),
-            course: Course::default(),
-            suspended: false,
-            deleted: false,
-            away: false,
-            after_source: false,
-            settled: false,
-            looked: false,
-        }
-    }
-
-    pub(super) fn wake(&self) -> Option<Moment> {
-        [self.wake, self.drift.due, self.watching.as_ref().and_then(|watching| watching.wake())]
-            .into_iter()
-            .flatten()
-            .min()
-    }
-
-    pub(super) fn next_run(&self) -> Option<Moment> {
-        match self.cycle {
-            cycle::State::Idle { due, .. } => Some(due).filter(|due| *due < Moment::MAX),
-            _ => None,
-        }
-    }
-
-    pub(super) fn source(&self) -> Option<&ResourceName> {
-        self.spec.as_ref().map(|spec| &spec.source)
-    }
-
-    /// Whether nothing that an object's health or version could tell would make it do anything.
-    pub(super) fn is_at_rest(&self) -> bool {
-        // What was given up is taken up again when its objects become healthy after all.
-        let idle = matches!(self.cycle, cycle::State::Idle { .. } | cycle::State::Held(_) | cycle::State::Gone);
-        idle && !self.course.has_stopped()
-    }
-
-    pub(super) fn is_settled(&self) -> bool {
-        self.spec.is_none() || (self.settled && !self.cycle.is_busy())
-    }
-
-    pub(super) fn waits_for_all(&self) -> bool {
-        self.spec.as_ref().is_some_and(|spec| spec.wait)
-    }
-
-    pub(super) fn checks(&self, id: &ObjectId) -> bool {
-        self.spec.as_ref().is_some_and(|spec| spec.health_checks.iter().any(|check| check.id == *id))
-    }
-
-    pub(super) fn spec(&self) -> Option<Arc<Kustomization>> {
-        self.spec.clone()
-    }
-
-    /// Whether it is for the cluster of this connection.
-    pub(super) fn is_for(&self, serial: u64) -> bool {
-        self.aim.serial() == Some(serial)
-    }
-
-    /// Where its objects are, for the end of a message; empty where that is the agent's own cluster.
-    fn elsewhere(&self) -> String {
-        match &self.aim {
-            Aim::Remote(target) => format!(" in {}", target.words()),
-            Aim::Own | Aim::Nowhere(_) => String::new(),
-        }
-    }
-
-    /// What was written was written to another cluster, or may have been.
-    pub(super) fn forget_versions(&mut self) {
-        self.versions.clear();
-    }
-
-    pub(super) fn cycle(&self) -> &cycle::State {
-        &self.cycle
-    }
-
-    /// Whether its deletion was asked for.
-    pub(super) fn is_ending(&self) -> bool {
-        self.deleted
-    }
-
-    fn pace(&self) -> Pace {
-        let default = Duration::from_secs(60);
-        let remedy = self.remedy();
-        let gate = Gate::Open;
-        let unknown = Pace { interval: default, retry: default, timeout: default, remedy: Remedy::Retry, gate };
-        self.spec.as_ref().map_or(unknown, |spec| Pace {
-            interval: spec.interval,
-            retry: spec.retry_interval,
-            timeout: spec.timeout,
-            remedy,
-            gate,
-        })
-    }
 }
 
 pub(super) fn resource(name: &ResourceName) -> Resource {
