@@ -9,7 +9,8 @@ use std::sync::Mutex;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::{flag, lock};
+use super::lock;
+use super::programs::flag;
 use crate::child::Child;
 use crate::port::Port;
 use crate::scratch::Scratch;
