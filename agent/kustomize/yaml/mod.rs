@@ -12,6 +12,7 @@ mod decode;
 pub(crate) mod error;
 pub(crate) mod json;
 pub(crate) mod node;
+mod natural;
 mod number;
 pub use number::general;
 pub(crate) use number::shortest_single;
