@@ -42,6 +42,12 @@ impl Trace {
         self.0.push((path.to_owned(), digest(found)));
     }
 
+    /// It is kept as long as what was built.
+    fn ended(mut self) -> Self {
+        self.0.shrink_to_fit();
+        self
+    }
+
     /// Whether a build of this snapshot would find the same at every path.
     pub(super) async fn holds(&self, snapshot: &Snapshot) -> Result<bool, SourceError> {
         for (path, before) in &self.0 {
@@ -115,7 +121,7 @@ pub(super) async fn build(
         Start::Link(why) => return Err(RenderError::Link { path: kustomization.path.clone(), why }.into()),
     };
     if !render::takes_kustomize(kustomization, files.iter().map(|file| file.path.as_str())) {
-        return Ok(Gathered::Built(build_plain(snapshot, kustomization, inputs, files).await?, tree.trace));
+        return Ok(Gathered::Built(build_plain(snapshot, kustomization, inputs, files).await?, tree.trace.ended()));
     }
     tree.add_folder(&path, files).await?;
     for _ in 0..ROUNDS {
@@ -126,7 +132,7 @@ pub(super) async fn build(
         let built = render::build_kustomize(kustomization, inputs, &tree.tree, &path);
         let wanted = tree.tree.take_wanted();
         if wanted.is_empty() {
-            return Ok(Gathered::Built(built?, tree.trace));
+            return Ok(Gathered::Built(built?, tree.trace.ended()));
         }
         tree.bring(wanted).await?;
     }
