@@ -231,6 +231,7 @@ pub async fn status(store: &Store, running: Option<(AgentView, Live)>) -> Result
             View::Kustomization(_) | View::Other(_) => {}
         }
     }
+    add_written(store, &mut kustomizations).await?;
     for waiting in store.outbox().await? {
         add_waiting(&mut providers, waiting);
     }
@@ -257,15 +258,9 @@ enum View {
     Other(Box<OtherView>),
 }
 
-/// How each object stands. Of a thousand Kustomizations no more than that is ever in memory at once: neither their
-/// records nor, beside their views, what the agent told.
+/// How each object stands, by its record and what the agent told of it. Of a thousand Kustomizations the records are not
+/// in memory beside their views, nor is what was told.
 async fn views(store: &Store, mut live: Option<Live>) -> Result<Vec<View>, StoreError> {
-    // A running agent tells them itself.
-    let sizes = match &live {
-        Some(_) => BTreeMap::new(),
-        None => store.inventory_sizes().await?,
-    };
-    let mut last_runs = store.last_runs().await?;
     let mut traffic: BTreeMap<ResourceName, Vec<DayLive>> = BTreeMap::new();
     for day in store.traffic().await? {
         traffic.entry(day.name.clone()).or_default().insert(0, day.into());
@@ -286,8 +281,7 @@ async fn views(store: &Store, mut live: Option<Live>) -> Result<Vec<View>, Store
             }
             ResourceKind::Kustomization => {
                 let live = live.as_mut().and_then(|live| live.kustomizations.remove(name));
-                let size = sizes.get(name).copied();
-                View::Kustomization(Box::new(kustomization(&record, live, last_runs.remove(name), size)))
+                View::Kustomization(Box::new(kustomization(&record, live)))
             }
             ResourceKind::Provider => {
                 let sending = live.as_mut().and_then(|live| live.providers.remove(name));
@@ -358,12 +352,8 @@ fn held(record: &Record) -> Option<HeldLive> {
     Some(HeldLive { reason: said.reason.clone(), message: said.message.clone(), until: None })
 }
 
-fn kustomization(
-    record: &Record,
-    live: Option<KustomizationLive>,
-    last_run: Option<Run>,
-    size: Option<u64>,
-) -> KustomizationView {
+/// A Kustomization; see [`add_written`] for the rest of it.
+fn kustomization(record: &Record, live: Option<KustomizationLive>) -> KustomizationView {
     let phase = live.as_ref().map(|live| live.phase);
     let known = live.is_some();
     let KustomizationLive { next_run, held: waits, objects, problems, cluster, .. } = live.unwrap_or_default();
@@ -375,7 +365,6 @@ fn kustomization(
     if let Some(problem) = problems.first().filter(|_| ready.reason == reason::HEALTH_CHECK_FAILED) {
         ready.next = Some(advice::look_at(&problem.object));
     }
-    let written = size.map(|size| Counts { total: size.try_into().unwrap_or(u32::MAX), ..Counts::default() });
     KustomizationView {
         name: record.resource.name.clone(),
         origin: record.origin,
@@ -387,10 +376,29 @@ fn kustomization(
         next_run,
         held,
         cluster,
-        objects: objects.or(written),
+        objects,
         problems,
-        last_run,
+        last_run: None,
     }
+}
+
+/// What is written down of Kustomizations beside their records, read after these: a run and what its record says of it are
+/// written together.
+async fn add_written(store: &Store, kustomizations: &mut [KustomizationView]) -> Result<(), StoreError> {
+    if kustomizations.is_empty() {
+        return Ok(());
+    }
+    let mut last_runs = store.last_runs().await?;
+    kustomizations.iter_mut().for_each(|view| view.last_run = last_runs.remove(&view.name));
+    // A running agent has told them.
+    if kustomizations.iter().any(|view| view.objects.is_none()) {
+        let sizes = store.inventory_sizes().await?;
+        for view in kustomizations.iter_mut().filter(|view| view.objects.is_none()) {
+            let size = sizes.get(&view.name).copied();
+            view.objects = size.map(|size| Counts { total: size.try_into().unwrap_or(u32::MAX), ..Counts::default() });
+        }
+    }
+    Ok(())
 }
 
 fn provider(record: &Record, sending: Option<Sending>) -> ProviderView {

@@ -186,14 +186,31 @@ mod tests {
         store.commit(Batch { runs: runs.clone(), events, ..Batch::default() }).await.unwrap();
         let kept = store.runs(shop().name, 1_000).await.unwrap();
         assert_eq!((kept.len(), &kept[0]), (100, &runs[129]));
-        let of_another = Run { name: ResourceName::new("flux-system", "another"), ..run(1) };
-        store.commit(Batch { runs: vec![of_another.clone()], ..Batch::default() }).await.unwrap();
+        let another = Resource::new(ResourceKind::Kustomization, ResourceName::new("flux-system", "another"));
+        let of_another = Run { name: another.name.clone(), ..run(1) };
+        let records = vec![record(), Record { resource: another, ..record() }];
+        store.commit(Batch { records, runs: vec![of_another.clone()], ..Batch::default() }).await.unwrap();
         let last = [&runs[129], &of_another].map(|run| (run.name.clone(), run.clone()));
         assert_eq!(store.last_runs().await.unwrap(), last.into());
         let kept = store.events(EventFilter::default(), 10_000).await.unwrap();
         assert_eq!((kept.len(), &kept[0]), (1_000, &event(1_199)));
         let others = EventFilter { name: Some("till".to_owned()), ..EventFilter::default() };
         assert_eq!(store.events(others, 10).await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn all_records_are_read_each_once_in_their_order() {
+        let store = Store::in_memory().unwrap();
+        for count in [1, 100, 101, 200, 250] {
+            let named = |number| ResourceName::new("flux-system", format!("{number:03}"));
+            let of =
+                |number| Record { resource: Resource::new(ResourceKind::Kustomization, named(number)), ..record() };
+            let mut records: Vec<_> = (1..count).map(of).collect();
+            let source = Resource::new(ResourceKind::GitRepository, named(999));
+            records.insert(0, Record { resource: source, ..record() });
+            store.commit(Batch { records: records.iter().rev().cloned().collect(), ..Batch::default() }).await.unwrap();
+            assert_eq!(store.records().await.unwrap(), records);
+        }
     }
 
     #[tokio::test]

@@ -63,7 +63,8 @@ fn try_open(path: &Path) -> Result<Connection, StoreError> {
     let mut connection = Connection::open(path).map_err(failed)?;
     // FULL: a commit that was acknowledged survives a power cut, which WAL alone does not promise.
     // Incremental vacuum must be chosen before the first table: it lets the file shrink without being written anew.
-    // The page cache is bounded at 1 MiB, and temporary results stay off the flash.
+    // The page cache is bounded at 1 MiB: a first fetch, whose batches are larger, writes a twentieth more for it, and nothing
+    // else is as large. Temporary results stay off the flash.
     connection
         .execute_batch(
             "PRAGMA auto_vacuum=INCREMENTAL;

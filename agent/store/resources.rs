@@ -72,30 +72,53 @@ impl Record {
 
 const COLUMNS: &str = "kind, namespace, name, origin, spec, generation, suspended, status, document";
 
+/// How many records are read at once: so few that nobody else waits long.
+const PAGE: usize = 100;
+
 impl Store {
     /// All records, by kind and name.
     pub async fn records(&self) -> Result<Vec<Record>, StoreError> {
         self.map_records(|record| record).await
     }
 
-    /// What `look` makes of each record, by kind and name: one of them is in memory at a time.
+    /// What `look` makes of each record, by kind and name. No more of them are in memory than `look` keeps, and others have
+    /// their turn in between: who writes at that time may be seen in part.
     pub async fn map_records<T: Send + 'static>(
         &self,
         mut look: impl FnMut(Record) -> T + Send + 'static,
     ) -> Result<Vec<T>, StoreError> {
-        self.call(move |connection| {
-            let failed = || StoreError::sql("read the resources");
-            let mut statement = connection
-                .prepare_cached(&format!("SELECT {COLUMNS} FROM resource ORDER BY kind, namespace, name"))
-                .map_err(failed())?;
-            let mut rows = statement.query([]).map_err(failed())?;
-            let mut looks = Vec::new();
-            while let Some(row) = rows.next().map_err(failed())? {
-                looks.push(look(read(row)?));
+        let mut looks = Vec::new();
+        let mut after = [String::new(), String::new(), String::new()];
+        loop {
+            let (page, last);
+            (page, last, look) = self
+                .call(move |connection| {
+                    let failed = || StoreError::sql("read the resources");
+                    let mut statement = connection
+                        .prepare_cached(&format!(
+                            "SELECT {COLUMNS} FROM resource WHERE (kind, namespace, name) > (?1, ?2, ?3)
+                             ORDER BY kind, namespace, name LIMIT {PAGE}"
+                        ))
+                        .map_err(failed())?;
+                    let mut rows = statement.query(after).map_err(failed())?;
+                    let (mut page, mut last) = (Vec::with_capacity(PAGE), None);
+                    while let Some(row) = rows.next().map_err(failed())? {
+                        let record = read(row)?;
+                        last = Some(record.resource.clone());
+                        page.push(look(record));
+                    }
+                    Ok((page, last, look))
+                })
+                .await?;
+            let full = page.len() == PAGE;
+            looks.extend(page);
+            match last {
+                Some(Resource { kind, name }) if full => {
+                    after = [kind.as_str().to_owned(), name.namespace.clone(), name.name.clone()];
+                }
+                _ => return Ok(looks),
             }
-            Ok(looks)
-        })
-        .await
+        }
     }
 
     /// The record of one resource, if there is one.

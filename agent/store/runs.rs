@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use rusqlite::{Row, Transaction, params};
 use serde::{Deserialize, Serialize};
-use wickie_model::{Cause, ResourceName};
+use wickie_model::{Cause, ResourceKind, ResourceName};
 
 use super::{Store, StoreError, time};
 
@@ -56,16 +56,19 @@ pub struct Run {
 const COLUMNS: &str = "namespace, name, revision, cause, started_at, ended_at, reason, message, changes";
 
 impl Store {
-    /// The newest run of each Kustomization.
+    /// The newest run of each Kustomization that there is a record of.
     pub async fn last_runs(&self) -> Result<BTreeMap<ResourceName, Run>, StoreError> {
         self.call(|connection| {
             let failed = || StoreError::sql("read the last runs");
+            // A number may be given again once its run is gone, but a newer run's is always the greatest of all.
             let mut statement = connection
                 .prepare_cached(&format!(
-                    "SELECT {COLUMNS} FROM run WHERE id IN (SELECT max(id) FROM run GROUP BY namespace, name)"
+                    "SELECT {COLUMNS} FROM run WHERE id IN (
+                       SELECT (SELECT max(id) FROM run WHERE (namespace, name) = (resource.namespace, resource.name))
+                       FROM resource WHERE kind = ?1)"
                 ))
                 .map_err(failed())?;
-            let mut rows = statement.query([]).map_err(failed())?;
+            let mut rows = statement.query([ResourceKind::Kustomization.as_str()]).map_err(failed())?;
             let mut runs = BTreeMap::new();
             while let Some(row) = rows.next().map_err(failed())? {
                 let run = read(row)?;

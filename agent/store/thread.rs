@@ -1,6 +1,7 @@
 //! The thread that owns the connection, and the handle that everything else holds.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, Transaction};
@@ -20,6 +21,10 @@ pub struct Store {
 
 /// How many calls may wait before the next caller does.
 const QUEUE: usize = 64;
+
+/// When nothing was asked for so long, the pages of the file that were read or written are let go: most will not be wanted
+/// again for hours, and the system has them.
+const IDLE: Duration = Duration::from_millis(100);
 
 impl Store {
     /// Opens the store of a data directory that the caller has locked. A damaged file is set aside, and its new name
@@ -56,13 +61,16 @@ impl Store {
     fn on(mut connection: Connection, bounds: Bounds) -> Self {
         let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
         std::thread::spawn(move || {
+            // Of a runtime that does nothing but wait, nothing can be lacking.
+            let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_time().build() else { return };
             while let Some(job) = queue.blocking_recv() {
-                job(&mut connection);
-                if queue.is_empty() {
-                    // The pages that were read and written are let go: most will not be wanted again for hours, and the
-                    // system has them. A failure costs nothing but memory.
-                    let _ = connection.execute_batch("PRAGMA shrink_memory");
+                let mut next = Some(job);
+                while let Some(job) = next {
+                    job(&mut connection);
+                    next = runtime.block_on(async { tokio::time::timeout(IDLE, queue.recv()).await.ok().flatten() });
                 }
+                // A failure costs nothing but memory.
+                let _ = connection.execute_batch("PRAGMA shrink_memory");
             }
         });
         Self { jobs, bounds }

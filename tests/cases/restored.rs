@@ -2,13 +2,14 @@
 //! it. Nothing tells a watch of that: one that goes on from where it was hears nothing until the versions have grown
 //! past that (kubernetes/kubernetes#107457). And what is restored reads as what was left: managedFields hold no values.
 
+use anyhow::ensure;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 use wickie_model::ResourceKind;
-use wickie_testbench::{Agent, Backup, ControlPlane, Fleet};
+use wickie_testbench::{Agent, Backup, ControlPlane, Fleet, eventually};
 
 use crate::cluster_input::{api, declare, install_crds, object_becomes};
 use crate::node::*;
@@ -89,7 +90,13 @@ impl Restored {
         value_becomes(agent, maps, "comes", Some("1")).await;
         value_becomes(agent, maps, "goes", None).await;
         applied(agent, &self.commit).await;
-        assert_eq!(served(&self.services().get("serves").await.unwrap()), Some("new"));
+        let services = self.services();
+        eventually("the Service is the new one", LONG, || async {
+            let service = services.get("serves").await?;
+            ensure!(served(&service) == Some("new"), "{:?}", service.spec);
+            anyhow::Ok(())
+        })
+        .await;
     }
 
     fn services(&self) -> Api<Service> {

@@ -37,7 +37,7 @@ impl<'t> Parts<'t> {
 }
 
 impl Metadata<'_> {
-    /// The digest of the text of all that [`drift::metadata_digest`] looks at, and of more.
+    /// The digest of the text of all that [`drift::metadata_digest`](wickie_plan::drift::metadata_digest) looks at, and of more.
     pub(super) fn mark(&self) -> Mark {
         let mut hasher = Hasher::default();
         for (name, raw) in self.fields.0.iter().filter(|(name, _)| *name != "resourceVersion") {
