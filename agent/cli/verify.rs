@@ -14,7 +14,7 @@ use wickie_trust::{Kept, SignedPermit, Signers};
 use super::look::{Look, Tone};
 use super::{CliError, Exit, Out, Settings, text};
 use crate::chain::chain;
-use crate::config::git::{GitSource, GitUrl, Limits, RefName, Reference, Verify, VerifyMode};
+use crate::config::git::{GitSource, GitUrl, RefName, Reference, Verify, VerifyMode};
 use crate::config::{DEFAULT_NAMESPACE, GitRepository, files};
 use crate::source::{Examined, FloorSeen, Git, Witness};
 use crate::store::{FloorsFound, KeptFloor, Store};
@@ -117,30 +117,9 @@ pub(super) async fn execute(args: Args, settings: &Settings, out: &mut Out) -> R
 async fn of_url(target: &str, args: &Args, out: &Out) -> Result<Examined, CliError> {
     let url =
         GitUrl::parse(target).map_err(|error| CliError::Usage(format!("{target:?} is no repository: {error}")))?;
-    let source = GitSource {
-        name: ResourceName::new(DEFAULT_NAMESPACE, "verify"),
-        url,
-        reference: Reference::Name(RefName::new("HEAD").map_err(|error| CliError::Usage(error.to_string()))?),
-        timeout: TIMEOUT,
-        credentials: None,
-        ca: None,
-        client_certificate: None,
-        proxy: None,
-        local_roots: None,
-        verify: signers(args)?,
-        policy: None,
-        permits: Vec::new(),
-        given: None,
-        max_age: None,
-        ignore: None,
-        paths: None,
-        sparse: Vec::new(),
-        submodules: false,
-        include: Vec::new(),
-        others: Vec::new(),
-        limits: Limits::default(),
-        history: 1,
-    };
+    let name = ResourceName::new(DEFAULT_NAMESPACE, "verify");
+    let head = Reference::Name(RefName::new("HEAD").map_err(|error| CliError::Usage(error.to_string()))?);
+    let source = GitSource { verify: signers(args)?, ..GitSource::unverified(name, url, head, TIMEOUT) };
     at_server(source, args.revision.as_deref(), Vec::new(), out).await
 }
 

@@ -77,6 +77,34 @@ pub struct Party {
 }
 
 impl GitSource {
+    /// All of a repository that anybody may read, whoever wrote it.
+    pub fn unverified(name: ResourceName, url: GitUrl, reference: Reference, timeout: Duration) -> Self {
+        Self {
+            name,
+            url,
+            reference,
+            timeout,
+            credentials: None,
+            ca: None,
+            client_certificate: None,
+            proxy: None,
+            local_roots: None,
+            verify: None,
+            policy: None,
+            permits: Vec::new(),
+            given: None,
+            max_age: None,
+            ignore: None,
+            paths: None,
+            sparse: Vec::new(),
+            submodules: false,
+            include: Vec::new(),
+            others: Vec::new(),
+            limits: Limits::default(),
+            history: 1,
+        }
+    }
+
     /// Whether anybody must have signed what is taken from it.
     pub fn is_verified(&self) -> bool {
         self.verify.is_some() || self.policy.is_some()

@@ -151,34 +151,14 @@ fn tls(ca: Option<&[u8]>, shown: Option<&ClientCertificate>) -> Result<ClientCon
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::git::{GitUrl, Limits, RefName, Reference};
+    use crate::config::git::{GitUrl, RefName, Reference};
     use crate::config::secret::Secret;
 
     fn source() -> GitSource {
-        GitSource {
-            name: wickie_model::ResourceName::new("flux-system", "fleet"),
-            url: GitUrl::parse("https://git.example/fleet.git").unwrap(),
-            reference: Reference::Branch(RefName::new("main").unwrap()),
-            timeout: Duration::from_secs(60),
-            credentials: None,
-            ca: None,
-            client_certificate: None,
-            proxy: None,
-            local_roots: None,
-            verify: None,
-            policy: None,
-            permits: Vec::new(),
-            given: None,
-            max_age: None,
-            ignore: None,
-            paths: None,
-            sparse: Vec::new(),
-            submodules: false,
-            include: Vec::new(),
-            others: Vec::new(),
-            limits: Limits::default(),
-            history: 1,
-        }
+        let name = wickie_model::ResourceName::new("flux-system", "fleet");
+        let url = GitUrl::parse("https://git.example/fleet.git").unwrap();
+        let main = Reference::Branch(RefName::new("main").unwrap());
+        GitSource::unverified(name, url, main, Duration::from_secs(60))
     }
 
     #[test]

@@ -136,32 +136,12 @@ mod tests {
     use wickie_model::Oid;
 
     use super::*;
+    use crate::config::git::{GitUrl, Reference};
 
     fn source(name: &str) -> GitSource {
-        GitSource {
-            name: ResourceName::new("flux-system", name),
-            url: crate::config::git::GitUrl::parse("https://git.example/fleet").unwrap(),
-            reference: crate::config::git::Reference::Commit { oid: Oid::from_bytes([1; 20]), branch: None },
-            timeout: Duration::from_secs(1),
-            credentials: None,
-            ca: None,
-            client_certificate: None,
-            proxy: None,
-            local_roots: None,
-            given: None,
-            max_age: None,
-            sparse: Vec::new(),
-            submodules: false,
-            include: Vec::new(),
-            others: Vec::new(),
-            verify: None,
-            policy: None,
-            permits: Vec::new(),
-            ignore: None,
-            paths: None,
-            limits: Default::default(),
-            history: 1,
-        }
+        let url = GitUrl::parse("https://git.example/fleet").unwrap();
+        let reference = Reference::Commit { oid: Oid::from_bytes([1; 20]), branch: None };
+        GitSource::unverified(ResourceName::new("flux-system", name), url, reference, Duration::from_secs(1))
     }
 
     #[tokio::test(start_paused = true)]

@@ -52,26 +52,26 @@ pub(super) fn put(transaction: &Transaction<'_>, trial: &Trial) -> Result<(), St
     let Trial { name, source, revision, ending, instead, began_at, ended_at, message } = trial;
     let (revision, instead) = (revision.to_string(), instead.as_ref().map(ToString::to_string));
     let (began_at, ended_at) = (time::to_column(*began_at), ended_at.map(time::to_column));
+    let ending = ending.as_str();
+    let values = params![
+        name.namespace,
+        name.name,
+        source.namespace,
+        source.name,
+        revision,
+        ending,
+        instead,
+        began_at,
+        ended_at,
+        message
+    ];
     let known = transaction
         .prepare_cached(
             "UPDATE trial SET ending = ?6, instead = ?7, ended_at = ?9, message = ?10
              WHERE namespace = ?1 AND name = ?2 AND source_namespace = ?3 AND source_name = ?4 AND revision = ?5
                AND began_at = ?8",
         )
-        .and_then(|mut statement| {
-            statement.execute(params![
-                name.namespace,
-                name.name,
-                source.namespace,
-                source.name,
-                revision,
-                ending.as_str(),
-                instead,
-                began_at,
-                ended_at,
-                message
-            ])
-        })
+        .and_then(|mut statement| statement.execute(values))
         .map_err(StoreError::sql("write a trial"))?;
     if known > 0 {
         return Ok(());
@@ -80,20 +80,7 @@ pub(super) fn put(transaction: &Transaction<'_>, trial: &Trial) -> Result<(), St
         .prepare_cached(&format!(
             "INSERT OR REPLACE INTO trial ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
         ))
-        .and_then(|mut statement| {
-            statement.execute(params![
-                name.namespace,
-                name.name,
-                source.namespace,
-                source.name,
-                revision,
-                ending.as_str(),
-                instead,
-                began_at,
-                ended_at,
-                message
-            ])
-        })
+        .and_then(|mut statement| statement.execute(values))
         .map_err(StoreError::sql("write a trial"))?;
     transaction
         .prepare_cached(

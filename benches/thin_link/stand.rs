@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use wickie::config::git::{GitSource, GitUrl, Limits, RefName, Reference, Verify, VerifyMode};
+use wickie::config::git::{GitSource, GitUrl, RefName, Reference, Verify, VerifyMode};
 use wickie::source::{Git, Polled};
 use wickie::store::{DataDir, Store};
 use wickie_model::ResourceName;
@@ -53,29 +53,12 @@ impl Stand {
     pub(crate) fn source(&self, url: &str) -> GitSource {
         let verify =
             Verify { mode: VerifyMode::Head, keys: vec![("ada.sshpub".into(), self.key.public().into_bytes())] };
+        let (url, main) = (GitUrl::parse(url).unwrap(), Reference::Branch(RefName::new("main").unwrap()));
         GitSource {
-            name: ResourceName::new("flux-system", "fleet"),
-            url: GitUrl::parse(url).unwrap(),
-            reference: Reference::Branch(RefName::new("main").unwrap()),
-            timeout: Duration::from_secs(900),
-            credentials: None,
             ca: Some(self.tls.ca().unwrap().as_bytes().to_vec()),
-            client_certificate: None,
-            proxy: None,
-            local_roots: None,
             verify: Some(verify),
-            policy: None,
-            permits: Vec::new(),
-            given: None,
-            max_age: None,
-            ignore: None,
-            paths: None,
-            sparse: Vec::new(),
-            submodules: false,
-            include: Vec::new(),
-            others: Vec::new(),
-            limits: Limits::default(),
             history: 3,
+            ..GitSource::unverified(ResourceName::new("flux-system", "fleet"), url, main, Duration::from_secs(900))
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use wickie::config::git::{GitSource, GitUrl, Limits, RefName, Reference, Verify, VerifyMode};
+use wickie::config::git::{GitSource, GitUrl, RefName, Reference, Verify, VerifyMode};
 use wickie::source::{Git, PollOutcome, Polled, Snapshot, SourceError, Verified};
 use wickie::store::{DataDir, Store};
 use wickie_model::ResourceName;
@@ -42,29 +42,13 @@ impl World {
 
     /// The branch `main`, signed by Ada.
     pub(crate) fn source(&self) -> GitSource {
+        let url = GitUrl::parse(&self.server.url("fleet")).expect("a URL");
         GitSource {
-            name: named("fleet"),
-            url: GitUrl::parse(&self.server.url("fleet")).expect("a URL"),
-            reference: branch("main"),
-            timeout: Duration::from_secs(30),
-            credentials: None,
             ca: self.server.ca().map(|pem| pem.as_bytes().to_vec()),
-            client_certificate: None,
-            proxy: None,
-            local_roots: None,
             verify: Some(signed_by(VerifyMode::Head, &[self.ada.public()])),
-            policy: None,
             permits: vec![self.scratch.join("permits")],
-            given: None,
-            max_age: None,
-            ignore: None,
-            paths: None,
-            sparse: Vec::new(),
-            submodules: false,
-            include: Vec::new(),
-            others: Vec::new(),
-            limits: Limits::default(),
             history: 3,
+            ..GitSource::unverified(named("fleet"), url, branch("main"), Duration::from_secs(30))
         }
     }
 
