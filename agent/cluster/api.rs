@@ -90,8 +90,8 @@ pub struct Listed<R = Value> {
 }
 
 /// The version of an object, as its server writes it: a write that names it is refused where there is another by then.
-pub fn resource_version(object: &Value) -> Option<String> {
-    object.pointer("/metadata/resourceVersion")?.as_str().map(str::to_owned)
+pub fn resource_version(object: &Value) -> Option<&str> {
+    object.pointer("/metadata/resourceVersion")?.as_str()
 }
 
 impl Cluster {

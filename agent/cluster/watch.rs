@@ -29,9 +29,9 @@ use tokio::sync::mpsc;
 use wickie_model::ResourceName;
 use wickie_plan::cycle::backoff;
 
-use super::Cluster;
 use super::error::{ApiError, Class};
 use super::kinds::Kind;
+use super::{Cluster, resource_version};
 
 /// What to watch.
 #[derive(Clone, Debug)]
@@ -143,7 +143,7 @@ pub trait Arrived {
 
 impl Arrived for Value {
     fn version(&self) -> Option<Cow<'_, str>> {
-        Some(self.pointer("/metadata/resourceVersion")?.as_str()?.into())
+        resource_version(self).map(Cow::from)
     }
 
     fn place(&self) -> Option<ResourceName> {

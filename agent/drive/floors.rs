@@ -218,7 +218,7 @@ async fn sync(
                 if sent.created && known.version.is_some() {
                     trouble = Some("it was deleted; it is written again".to_owned());
                 }
-                known.version = resource_version(&sent.object);
+                known.version = resource_version(&sent.object).map(str::to_owned);
                 return Ok(Synced { before, ..synced(known, &own, trouble) });
             }
             Err(error) if error.class == Class::Stale => known = read(cluster, &kind, &id, &mut trouble).await?,
@@ -237,7 +237,7 @@ fn synced(seen: Seen, own: &[OwnFloor], trouble: Option<String>) -> Synced {
 
 async fn read(cluster: &Cluster, kind: &Kind, id: &ObjectId, trouble: &mut Option<String>) -> Result<Seen, ApiError> {
     let Some(object) = cluster.get(kind, id).await? else { return Ok(Seen::default()) };
-    let mut seen = Seen { version: resource_version(&object), floors: Vec::new() };
+    let mut seen = Seen { version: resource_version(&object).map(str::to_owned), floors: Vec::new() };
     for (key, value) in object.get("data").and_then(Value::as_object).into_iter().flatten() {
         match KeptFloor::from_line(value.as_str().unwrap_or_default()) {
             Ok(floor) => seen.floors.push(floor),

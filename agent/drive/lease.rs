@@ -172,7 +172,7 @@ impl Office {
         match written {
             Ok(object) => {
                 self.said = None;
-                self.version = resource_version(&object);
+                self.version = resource_version(&object).map(str::to_owned);
                 let lease = read(&object).unwrap_or(lease);
                 self.elector.written(lease, sent);
                 Some(Role::Writes { others, restored: std::mem::take(&mut self.restored) })
@@ -201,7 +201,7 @@ impl Office {
                     lease = %self.id,
                     "the cluster was set back, as by a restore from a backup: the Lease is one from before"
                 );
-                self.version = object.as_ref().and_then(resource_version);
+                self.version = object.as_ref().and_then(resource_version).map(str::to_owned);
                 self.restored = true;
                 self.elector.set_back(object.as_ref().and_then(read), since_boot());
             }
@@ -226,7 +226,7 @@ impl Office {
         if is_older(object, self.version.as_ref()) {
             return;
         }
-        self.version = object.and_then(resource_version);
+        self.version = object.and_then(resource_version).map(str::to_owned);
         if self.elector.saw(object.and_then(read), since_boot()) == Means::Twin {
             let why = format!(
                 "another agent renews {} in the name of this node: give each its own NODE_NAME, or stop one of them",
@@ -278,9 +278,7 @@ fn micro_time(time: Timestamp) -> String {
 /// Whether a Lease that is there is an earlier one than that of a version.
 fn is_older(object: Option<&Value>, known: Option<&String>) -> bool {
     let number = |version: &str| version.parse::<u64>().ok();
-    object.is_some_and(|object| {
-        resource_version(object).as_deref().and_then(number) < known.map(String::as_str).and_then(number)
-    })
+    object.is_some_and(|object| resource_version(object).and_then(number) < known.map(String::as_str).and_then(number))
 }
 
 /// The Lease as an object holds it.
